@@ -1,0 +1,36 @@
+//! The commands: each has a file with its arguments and the function that runs it.
+
+pub mod cat;
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod init;
+pub mod key;
+pub mod ls;
+pub mod man;
+pub mod restore;
+pub mod snapshot;
+pub mod snapshots;
+pub mod stats;
+
+use crate::cli::args::Command;
+use crate::cli::context::Context;
+use crate::cli::exit::{Done, Failure};
+
+/// Runs a command to its end.
+pub fn run(command: Command, context: &Context) -> Result<Done, Failure> {
+    match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Snapshot(args) => snapshot::run(args, context),
+        Command::Snapshots(args) => snapshots::run(args, context),
+        Command::Ls(args) => ls::run(&args, context),
+        Command::Cat(args) => cat::run(&args, context),
+        Command::Restore(args) => restore::run(args, context),
+        Command::Check(args) => check::run(&args, context),
+        Command::Key(args) => key::run(&args, context),
+        Command::Stats(args) => stats::run(&args, context),
+        Command::Completions(args) => completions::run(&args, context),
+        Command::Man(args) => man::run(&args, context),
+        Command::Demo(args) => demo::run(&args, context),
+    }
+}

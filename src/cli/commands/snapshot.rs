@@ -1,0 +1,287 @@
+//! `snapshot db`, `snapshot stdin` and `snapshot command`: the arguments they share, and which of
+//! them runs.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::base::units;
+use crate::cli::connection;
+use crate::cli::context::Context;
+use crate::cli::exit::{Done, Failure};
+use crate::cli::json::{StatsDocument, kind_name};
+use crate::cli::text::{self, printable};
+use crate::cli::time;
+use crate::codec::Level;
+use crate::ops;
+use crate::ops::snapshot::{
+    CommandRequest, DbRequest, Made, StreamRequest, snapshot_command, snapshot_db, snapshot_stdin,
+};
+use crate::postgres::dump::PassedOn;
+
+/// Store a PostgreSQL database or any stream as a new snapshot
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct SnapshotArgs {
+    /// What is snapshotted.
+    #[command(subcommand)]
+    pub source: Source,
+}
+
+/// One variant for each kind of source.
+#[derive(Debug, Subcommand)]
+pub enum Source {
+    Db(DbArgs),
+    Stdin(StdinArgs),
+    Command(CommandArgs),
+}
+
+/// What every snapshot can carry.
+#[derive(Args, Clone, Debug)]
+pub struct Provenance {
+    /// Give the snapshot a tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+
+    /// Record this host instead of the machine's own name
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+}
+
+const DB_EXAMPLES: &str = "\
+Examples:
+  kamba-vault snapshot db --dbname shop
+  kamba-vault snapshot db --all-databases --globals --tag nightly
+  DATABASE_URL=postgresql://backup@db1/shop kamba-vault snapshot db
+  kamba-vault snapshot db --dbname shop -- --exclude-table-data='public.sessions'";
+
+/// Store a PostgreSQL database, through pg_dump
+///
+/// The dump is split into its tables as it streams, so that what did not change since earlier
+/// snapshots is not stored again, and can be given back to the byte. Nothing is kept of a dump
+/// that fails. The connection is libpq's: PGHOST, PGUSER, PGPASSFILE, PGSERVICE and so on count;
+/// without --dbname and --url, DATABASE_URL does.
+#[derive(Debug, Args)]
+#[command(after_help = DB_EXAMPLES)]
+pub struct DbArgs {
+    /// The database
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "all_databases"])]
+    pub dbname: Option<String>,
+
+    /// The database as a connection URL, without its password
+    ///
+    /// Such as postgresql://backup@db1/shop. A password belongs into PGPASSFILE or PGPASSWORD,
+    /// where no process list shows it.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// Every database of the server that allows connections, in one snapshot
+    #[arg(long)]
+    pub all_databases: bool,
+
+    /// Also what belongs to no database: roles and tablespaces
+    #[arg(long)]
+    pub globals: bool,
+
+    /// Find pg_dump and pg_dumpall in this folder instead of PATH
+    #[arg(long, value_name = "DIR")]
+    pub pg_bin_dir: Option<PathBuf>,
+
+    /// What the snapshot carries.
+    #[command(flatten)]
+    pub provenance: Provenance,
+
+    /// Options for pg_dump, after --
+    #[arg(last = true, value_name = "PG_DUMP_OPTION")]
+    pub dump_options: Vec<OsString>,
+}
+
+const STDIN_EXAMPLES: &str = "\
+Examples:
+  tar -C /srv -c uploads | kamba-vault snapshot stdin --name uploads.tar
+  mysqldump shop | kamba-vault snapshot stdin --name shop.sql --tag nightly
+
+Prefer 'snapshot command': it sees whether the command failed.";
+
+/// Store what comes from standard input
+///
+/// A pipe does not tell whether the program at its other end failed, so the snapshot is marked
+/// \"end unverified\".
+#[derive(Debug, Args)]
+#[command(after_help = STDIN_EXAMPLES)]
+pub struct StdinArgs {
+    /// The stream's name in the snapshot
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+
+    /// Make a snapshot even of nothing at all
+    #[arg(long)]
+    pub allow_empty: bool,
+
+    /// What the snapshot carries.
+    #[command(flatten)]
+    pub provenance: Provenance,
+}
+
+const COMMAND_EXAMPLES: &str = "\
+Examples:
+  kamba-vault snapshot command --name vercel.json -- vercel env pull /dev/stdout
+  kamba-vault snapshot command --name shop.sql -- mysqldump shop
+  kamba-vault snapshot command --name etc.tar -- sh -c 'tar -C / -c etc'";
+
+/// Run a command and store what it prints
+///
+/// If it fails, is killed or prints nothing, there is no snapshot and the exit status is 1.
+#[derive(Debug, Args)]
+#[command(after_help = COMMAND_EXAMPLES)]
+pub struct CommandArgs {
+    /// The stream's name in the snapshot
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+
+    /// Make a snapshot even if the command prints nothing
+    #[arg(long)]
+    pub allow_empty: bool,
+
+    /// What the snapshot carries.
+    #[command(flatten)]
+    pub provenance: Provenance,
+
+    /// The command and its arguments, after --
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Makes the snapshot.
+pub fn run(args: SnapshotArgs, context: &Context) -> Result<Done, Failure> {
+    match args.source {
+        Source::Stdin(args) => {
+            let input = stdin()?;
+            let repository = context.open()?;
+            let provenance = provenance(args.provenance, context);
+            let request = StreamRequest { name: args.name, allow_empty: args.allow_empty };
+            let made = snapshot_stdin(
+                &repository,
+                &provenance,
+                &request,
+                input,
+                context.monitor(),
+                &context.cancel,
+            )?;
+            report(&made, &provenance, context)
+        }
+        Source::Command(args) => {
+            let repository = context.open()?;
+            let provenance = provenance(args.provenance, context);
+            let request =
+                CommandRequest { name: args.name, command: args.command, allow_empty: args.allow_empty };
+            let made =
+                snapshot_command(&repository, &provenance, &request, context.monitor(), &context.cancel)?;
+            report(&made, &provenance, context)
+        }
+        Source::Db(args) => {
+            let request = DbRequest {
+                settings: connection::settings(
+                    args.dbname.as_deref(),
+                    args.url.as_deref(),
+                    &context.environment,
+                )?,
+                tools: connection::tools(args.pg_bin_dir, context),
+                databases: Vec::new(),
+                all: args.all_databases,
+                globals: args.globals,
+                passed_on: PassedOn::new(args.dump_options)?,
+            };
+            let repository = context.open()?;
+            let provenance = provenance(args.provenance, context);
+            let made = snapshot_db(&repository, &provenance, &request, context.monitor(), &context.cancel)?;
+            report(&made, &provenance, context)
+        }
+    }
+}
+
+/// Standard input without the buffer that Rust puts before it: a stream is read in large blocks,
+/// and waited for together with the cancel flag.
+fn stdin() -> Result<File, Failure> {
+    let input = io::stdin();
+    if input.is_terminal() {
+        return Err(Failure::usage("standard input is a terminal, not a stream")
+            .with_hint("pipe a program's output into it, or use 'snapshot command'"));
+    }
+    let owned = input.as_fd().try_clone_to_owned();
+    owned.map(File::from).map_err(|e| Failure::io("open standard input", &e))
+}
+
+fn provenance(given: Provenance, context: &Context) -> ops::snapshot::Provenance {
+    ops::snapshot::Provenance {
+        host: given.host.unwrap_or_else(|| context.environment.host()),
+        user: context.environment.user(),
+        tags: given.tags,
+        description: None,
+        program: concat!("kamba-vault ", env!("CARGO_PKG_VERSION")).to_owned(),
+        level: Level::DEFAULT,
+    }
+}
+
+/// A snapshot that was made, for programs: the fields have the names that `snapshots` uses.
+#[derive(Serialize)]
+struct Document<'a> {
+    id: String,
+    time: String,
+    ended: String,
+    kind: String,
+    host: &'a str,
+    tags: &'a [String],
+    sources: &'a [String],
+    end_unverified: bool,
+    stats: StatsDocument,
+}
+
+fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context) -> Result<Done, Failure> {
+    let document = Document {
+        id: made.id.to_hex(),
+        time: time::rfc3339(made.started),
+        ended: time::rfc3339(made.ended),
+        kind: kind_name(made.kind),
+        host: &provenance.host,
+        tags: &provenance.tags,
+        sources: &made.sources,
+        end_unverified: made.end_unverified,
+        stats: StatsDocument {
+            source_bytes: made.source_bytes,
+            new_bytes: made.added.new_bytes,
+            stored_bytes: made.added.stored_bytes,
+            chunks: made.added.chunks,
+            new_chunks: made.added.new_chunks,
+            items: made.items,
+        },
+    };
+    context.result(&document, || words(made))?;
+    Ok(Done::Complete)
+}
+
+/// A snapshot that was made, for people.
+fn words(made: &Made) -> String {
+    let seconds = (made.ended.0.saturating_sub(made.started.0)).max(0) as f64 / 1e9;
+    let rate = if seconds > 0.0 { (made.source_bytes as f64 / seconds) as u64 } else { 0 };
+    let mut out = format!(
+        "snapshot {} of {}\n  read {} in {} ({}/s), {}\n  new {}, stored {}\n",
+        made.id,
+        printable(&made.sources.join(", ")),
+        units::bytes(made.source_bytes),
+        time::span(seconds),
+        units::bytes(rate),
+        text::count(made.items, "item"),
+        units::bytes(made.added.new_bytes),
+        units::bytes(made.added.stored_bytes),
+    );
+    if made.end_unverified {
+        out.push_str("  end unverified: a pipe does not tell whether the program before it failed\n");
+    }
+    out
+}

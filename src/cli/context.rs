@@ -1,0 +1,141 @@
+//! What every command works with: the shared flags, the environment, standard output, progress, the
+//! cancel flag and the clock; and from these an open repository.
+
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, OnceLock};
+
+use jiff::tz::TimeZone;
+
+use crate::base::clock::{Cancel, SystemClock};
+use crate::base::monitor::Monitor;
+use crate::cli::args::Global;
+use crate::cli::env::Environment;
+use crate::cli::exit::Failure;
+use crate::cli::output::Output;
+use crate::cli::progress::Progress;
+use crate::cli::secrets::PasswordSource;
+use crate::cli::selector::Selector;
+use crate::cli::settings::Settings;
+use crate::cli::terminal::Terminal;
+use crate::crypto::SystemRandom;
+use crate::ops::look;
+use crate::repo::roots::Snapshot;
+use crate::repo::{self, Credentials, Repository};
+use crate::storage::{self, Backend};
+
+/// One run of the program.
+pub struct Context {
+    /// The flags that all commands share.
+    pub global: Global,
+    /// The environment.
+    pub environment: Environment,
+    /// Raised by the first signal.
+    pub cancel: Cancel,
+    /// Standard output.
+    pub output: Output,
+    progress: OnceLock<Progress>,
+}
+
+impl Context {
+    /// The context of a process.
+    pub fn new(global: Global, environment: Environment, cancel: Cancel) -> Result<Self, Failure> {
+        Ok(Context { global, environment, cancel, output: Output::stdout()?, progress: OnceLock::new() })
+    }
+
+    /// Whether results are JSON.
+    pub fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// The machine's time zone.
+    pub fn zone(&self) -> TimeZone {
+        TimeZone::system()
+    }
+
+    /// Progress, which begins when it is first asked for.
+    pub fn progress(&self) -> &Progress {
+        self.progress.get_or_init(|| Progress::start(&self.global, true))
+    }
+
+    /// Progress for a command that writes data to standard output: no bar if that is the same
+    /// terminal. To be called before any other use of progress.
+    pub fn progress_beside_data(&self) -> &Progress {
+        self.progress.get_or_init(|| Progress::start(&self.global, !io::stdout().is_terminal()))
+    }
+
+    /// Progress as the library takes it.
+    pub fn monitor(&self) -> Arc<dyn Monitor> {
+        Arc::new(self.progress().clone())
+    }
+
+    /// Ends progress, if there was any: what follows on the terminal is a result or an error.
+    pub fn finish_progress(&self) {
+        if let Some(progress) = self.progress.get() {
+            progress.finish();
+        }
+    }
+
+    /// Ends progress and prints a result: `document` for programs, `words` for people.
+    pub fn result<T: serde::Serialize>(
+        &self,
+        document: &T,
+        words: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        self.finish_progress();
+        if self.json() { self.output.json(document) } else { self.output.text(&words()) }
+    }
+
+    /// The repository that is meant and what unlocks it.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        let settings = Settings::resolve(&self.global, &self.environment)?;
+        for path in settings.secrets.exposed() {
+            self.progress().warn(&format!("{} can be read by other users: chmod 600 it", path.display()));
+        }
+        Ok(settings)
+    }
+
+    /// The backend that the settings name.
+    pub fn backend(&self, settings: &Settings) -> Result<Arc<dyn Backend>, Failure> {
+        let mut options = storage::Options {
+            limit_upload: settings.limit_upload,
+            limit_download: settings.limit_download,
+            ..storage::Options::default()
+        };
+        for (key, value) in &settings.options {
+            options.settings.set(key, value);
+        }
+        let context = storage::Context::new(self.cancel.clone(), self.monitor());
+        Ok(storage::open(&settings.url, &options, &context)?)
+    }
+
+    /// Opens the repository. A passphrase is only asked for when nothing else opens it, and after
+    /// it is known that there is a repository.
+    pub fn open(&self) -> Result<Repository, Failure> {
+        let settings = self.settings()?;
+        let environment = repo::Environment {
+            backend: self.backend(&settings)?,
+            cache_dir: settings.cache_dir.clone(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        };
+        let secrets = &settings.secrets;
+        let mut credentials =
+            Credentials { passphrase: secrets.stated(&self.cancel)?, key_file: secrets.key()? };
+        let wrong = match Repository::open(environment.clone(), &credentials) {
+            Err(e @ repo::Error::WrongKey { .. }) if matches!(secrets.password, PasswordSource::Ask) => e,
+            opened => return Ok(opened?),
+        };
+        if credentials.key_file.is_some() && Terminal::if_interactive(&self.cancel).is_none() {
+            return Err(wrong.into());
+        }
+        credentials.passphrase = Some(secrets.passphrase(&self.cancel)?);
+        Ok(Repository::open(environment, &credentials)?)
+    }
+
+    /// The snapshot and path that `text` means.
+    pub fn find(&self, repository: &Repository, text: &str) -> Result<(Snapshot, Option<String>), Failure> {
+        let selector = Selector::parse(text, &self.zone())?;
+        let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel)?;
+        Ok((found, selector.path))
+    }
+}

@@ -1,0 +1,181 @@
+//! The documents that `--json` prints: types with names of their own, so that what programs read
+//! stays the same while the library moves. A field is never renamed or removed; new ones may come.
+
+use serde::Serialize;
+
+use crate::cli::time;
+use crate::format::root::{RootBody, SnapshotKind};
+
+/// One snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SnapshotDocument {
+    /// Its full id.
+    pub id: String,
+    /// When its source began to be read, RFC 3339 in UTC.
+    pub time: String,
+    /// When it was done, likewise.
+    pub ended: String,
+    /// `files`, `db`, `stream` or `base`.
+    pub kind: String,
+    /// The machine it was made on.
+    pub host: Option<String>,
+    /// The user who made it.
+    pub user: Option<String>,
+    /// Tags that the user gave it.
+    pub tags: Vec<String>,
+    /// Paths, databases, or the stream's name.
+    pub sources: Vec<String>,
+    /// The user's words on it.
+    pub description: Option<String>,
+    /// The snapshot it was compared with.
+    pub parent: Option<String>,
+    /// The program that made it, with its version.
+    pub program: Option<String>,
+    /// Whether the end of the source could not be verified.
+    pub end_unverified: bool,
+    /// Whether some of the source could not be read.
+    pub incomplete: bool,
+    /// What it holds and what it cost.
+    pub stats: StatsDocument,
+}
+
+/// What a snapshot holds and what it cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StatsDocument {
+    /// Bytes of the source.
+    pub source_bytes: u64,
+    /// Of these, bytes that the repository did not have.
+    pub new_bytes: u64,
+    /// Bytes that were written to the backend for them.
+    pub stored_bytes: u64,
+    /// Chunks of the source.
+    pub chunks: u64,
+    /// Of these, chunks that the repository did not have.
+    pub new_chunks: u64,
+    /// Files, tables, streams.
+    pub items: u64,
+}
+
+impl From<&RootBody> for SnapshotDocument {
+    fn from(root: &RootBody) -> Self {
+        SnapshotDocument {
+            id: root.session.to_hex(),
+            time: time::rfc3339(root.started),
+            ended: time::rfc3339(root.ended),
+            kind: kind_name(root.kind),
+            host: root.host.clone(),
+            user: root.user.clone(),
+            tags: root.tags.clone(),
+            sources: root.sources.clone(),
+            description: root.description.clone(),
+            parent: root.parent.map(|parent| parent.to_hex()),
+            program: root.program.clone(),
+            end_unverified: root.end_unverified(),
+            incomplete: root.incomplete(),
+            stats: StatsDocument {
+                source_bytes: root.stats.source_bytes,
+                new_bytes: root.stats.new_bytes,
+                stored_bytes: root.stats.stored_bytes,
+                chunks: root.stats.chunks,
+                new_chunks: root.stats.new_chunks,
+                items: root.stats.items,
+            },
+        }
+    }
+}
+
+/// A kind's name in listings, in JSON and after `--kind`.
+pub fn kind_name(kind: SnapshotKind) -> String {
+    match kind {
+        SnapshotKind::Files => "files".to_owned(),
+        SnapshotKind::Database => "db".to_owned(),
+        SnapshotKind::Stream => "stream".to_owned(),
+        SnapshotKind::BaseBackup => "base".to_owned(),
+        SnapshotKind::Other(number) => format!("kind-{number}"),
+    }
+}
+
+/// The kind of this name.
+pub fn kind_of_name(name: &str) -> Option<SnapshotKind> {
+    (1..=4).map(SnapshotKind::from_u64).find(|kind| kind_name(*kind) == name)
+}
+
+#[cfg(test)]
+pub mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::base::id::{RepositoryId, SessionId};
+    use crate::format::attrs::Unknown;
+    use crate::format::node::{Node, NodeType};
+    use crate::format::root::{FLAG_END_UNVERIFIED, Stats};
+
+    /// A snapshot with something in every field.
+    pub fn root() -> RootBody {
+        RootBody {
+            session: SessionId([0x3f; 16]),
+            repository: RepositoryId([1; 16]),
+            kind: SnapshotKind::Stream,
+            sequence: 2,
+            previous: None,
+            started: Timestamp(1_795_312_820_500_000_000),
+            ended: Timestamp(1_795_312_823_000_000_000),
+            root: Node::with_children(b"".to_vec(), NodeType::Directory, Vec::new()),
+            host: Some("web1".into()),
+            user: Some("backup".into()),
+            tags: vec!["nightly".into(), "eu".into()],
+            sources: vec!["vercel.json".into()],
+            stats: Stats {
+                source_bytes: 1_300_000,
+                new_bytes: 70_000,
+                stored_bytes: 30_000,
+                chunks: 20,
+                new_chunks: 1,
+                items: 1,
+                unknown: Unknown::default(),
+            },
+            flags: FLAG_END_UNVERIFIED,
+            program: Some("kamba-vault 0.1.0".into()),
+            parent: Some(SessionId([0x2a; 16])),
+            description: None,
+            unknown: Unknown::default(),
+        }
+    }
+
+    #[test]
+    fn a_snapshots_document_is_stable() {
+        let document = serde_json::to_string(&SnapshotDocument::from(&root())).unwrap();
+        insta::assert_snapshot!(document.replace(',', ",\n"), @r#"
+        {"id":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f",
+        "time":"2026-11-22T02:00:20.5Z",
+        "ended":"2026-11-22T02:00:23Z",
+        "kind":"stream",
+        "host":"web1",
+        "user":"backup",
+        "tags":["nightly",
+        "eu"],
+        "sources":["vercel.json"],
+        "description":null,
+        "parent":"2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a",
+        "program":"kamba-vault 0.1.0",
+        "end_unverified":true,
+        "incomplete":false,
+        "stats":{"source_bytes":1300000,
+        "new_bytes":70000,
+        "stored_bytes":30000,
+        "chunks":20,
+        "new_chunks":1,
+        "items":1}}
+        "#);
+    }
+
+    #[test]
+    fn kinds_are_found_by_the_names_they_print() {
+        for number in 1..=4 {
+            let kind = SnapshotKind::from_u64(number);
+            assert_eq!(kind_of_name(&kind_name(kind)), Some(kind));
+        }
+        assert_eq!(kind_of_name("database"), None);
+        assert_eq!(kind_of_name("kind-9"), None);
+    }
+}

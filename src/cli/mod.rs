@@ -1,0 +1,78 @@
+//! Layer 7: the command line. Arguments, prompts, tables, JSON, progress and exit statuses live
+//! here and nowhere else; everything that works on a repository is `ops`'s. The only layer that
+//! prints, asks, reads the environment or installs signal handlers.
+//!
+//! The way through it: `args` parses, `commands` has a file for each command, `context` gives a
+//! command what it works with, `exit` turns what came of it into words and a status.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod commands;
+mod config;
+mod confirm;
+mod connection;
+mod context;
+mod env;
+mod exit;
+mod figures;
+mod input;
+mod json;
+mod output;
+mod progress;
+mod secrets;
+mod selector;
+mod settings;
+mod signals;
+mod stage;
+mod table;
+mod terminal;
+mod text;
+mod time;
+
+use crate::cli::args::Cli;
+use crate::cli::context::Context;
+use crate::cli::env::Environment;
+use crate::cli::exit::Failure;
+
+/// The whole program: reads this process's arguments, runs the command, says what went wrong.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with status 0, mistakes to standard error
+            // with 2. A reader that has gone away is no reason to complain.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let json = cli.global.json && !io::stderr().is_terminal();
+    let status = match run(cli) {
+        Ok(status) => status,
+        Err(failure) => {
+            let text = if json { failure.render_json() } else { failure.render() };
+            let _ = io::stderr().write_all(text.as_bytes());
+            failure.exit_status()
+        }
+    };
+    ExitCode::from(status)
+}
+
+/// Runs the command; the exit status, or why it failed.
+fn run(cli: Cli) -> Result<u8, Failure> {
+    let cancel = signals::install().map_err(|e| Failure::io("install signal handlers", &e))?;
+    let context = Context::new(cli.global, Environment::of_process(), cancel)?;
+    let outcome = commands::run(cli.command, &context);
+    context.finish_progress();
+    match outcome {
+        Ok(done) => Ok(done.exit_status()),
+        // Whoever read our output has seen enough: that is an end and no failure.
+        Err(_) if context.output.reader_gone() => Ok(0),
+        // Whatever failed on the way out, it was the user who ended it.
+        Err(failure) if context.cancel.is_cancelled() => Err(failure.into_interrupted()),
+        Err(failure) => Err(failure),
+    }
+}

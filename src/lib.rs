@@ -1,0 +1,63 @@
+//! kamba-vault: encrypted, deduplicating backups for PostgreSQL and files.
+//!
+//! This page is the map for whoever changes the code. Bytes on disk are specified in
+//! `format-spec/`, which changes together with the code; what users see is in `README.md`.
+//!
+//! # Layers
+//!
+//! A module imports only from lower rows, never sideways or up. `tests/layers.rs` reads the sources
+//! and fails on a breach; it also keeps each foreign crate in the one place that owns it.
+//!
+//! | layer | modules | what they know |
+//! |---|---|---|
+//! | 8 | `main` | parse, run, map an error to an exit status |
+//! | 7 | [`cli`] | arguments, tables, JSON, progress bars, prompts, the demo |
+//! | 5 | [`ops`] | the verbs: snapshot, restore, check, looking, figures |
+//! | 4 | [`vfs`] | a snapshot seen as one read-only tree |
+//! | 3 | [`repo`] | open and unlock, packs, index, roots, leases, sessions, reading |
+//! | 2 | [`storage`]; [`postgres`] | objects in a backend; dumps, archives, servers |
+//! | 1 | [`mod@format`], [`chunker`], [`crypto`], [`codec`] | bytes to values and back: no I/O, no clock |
+//! | 0 | [`base`] | ids, units, limits, classes of errors, the monitor |
+//!
+//! Layer 6 (mount, agent) and the module `files` are still to come; the format has their place.
+//!
+//! # What is absent, on purpose
+//!
+//! [`storage`] never sees plaintext or keys. [`mod@format`] does no I/O, so every parser can be fuzzed.
+//! [`postgres`] does not know that a repository exists. Nothing below [`cli`] prints, prompts, exits
+//! or reads the environment: it reports to a [`base::monitor::Monitor`] that is passed in. Clocks and
+//! randomness are passed in too ([`base::clock::Clock`], [`crypto::Random`]).
+//!
+//! # The path of a byte
+//!
+//! *In*: [`ops::snapshot`] opens a [`repo::session::Session`] (lease, then index), a
+//! [`repo::session::StreamWriter`] cuts the stream ([`chunker`]), names each chunk by its keyed hash,
+//! and hands those that the index lacks to the session's pipeline: workers compress segments of
+//! several chunks ([`codec`]), seal them into packs ([`repo::pack`]), read every finished pack back
+//! as a reader would, and uploaders store it ([`storage`]). Index parts name packs that are durable;
+//! the root comes last and is the commit ([`repo::roots`]).
+//!
+//! *Out*: [`vfs`] walks the tree; [`repo::read::ContentReader`] plans ahead over a content list,
+//! fetches groups of neighbouring segments, opens them on all cores, recomputes every chunk's id, and
+//! hands the bytes out in order.
+//!
+//! # Where this departs from the first design
+//!
+//! * Keyslots are named by a hash of their bytes instead of at random, so that a damaged slot is told
+//!   from a wrong password.
+//! * A signer list is never removed or replaced: an `init` that finds one takes the next generation,
+//!   and readers ignore lists that their own admin did not sign.
+//! * Questions to a PostgreSQL server go through `psql` instead of a protocol library, so that
+//!   services, password files, TLS and sockets behave as they do for `pg_dump`.
+
+pub mod base;
+pub mod chunker;
+pub mod cli;
+pub mod codec;
+pub mod crypto;
+pub mod format;
+pub mod ops;
+pub mod postgres;
+pub mod repo;
+pub mod storage;
+pub mod vfs;

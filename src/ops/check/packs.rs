@@ -1,0 +1,248 @@
+//! Packs: whether each is there with its size, and, for those that are read, whether every byte
+//! and every id is right and the index tells the truth about them.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+use crate::base::clock::Cancel;
+use crate::base::id::PackId;
+use crate::base::kind::PackKind;
+use crate::base::limits::PACK_SIZE_MAX;
+use crate::base::monitor::{Count, Monitor};
+use crate::crypto;
+use crate::format::name::{DATA, META, ObjectName, pack_name};
+use crate::ops::Error;
+use crate::ops::check::{BadPlaces, ReadData, Report};
+use crate::repo::index::{PackInfo, Place};
+use crate::repo::pack::{OpenPack, Scratch};
+use crate::repo::{self, Repository};
+
+/// Compares the index with a listing of the packs.
+pub fn check_presence(
+    repo: &Repository,
+    report: &mut Report,
+    bad: &mut BadPlaces,
+    monitor: &dyn Monitor,
+) -> Result<(), Error> {
+    monitor.phase("looking for packs", Count::Items, None);
+    let mut listed: HashMap<PackId, u64> = HashMap::new();
+    for prefix in [DATA, META] {
+        repo.backend().list(prefix, &mut |entry| {
+            if let Some(ObjectName::Pack(_, id)) = ObjectName::parse(&entry.name) {
+                listed.insert(id, entry.size);
+            }
+        })?;
+    }
+    repo.index().each_pack(&mut |number, pack| {
+        let reason = match listed.remove(&pack.id) {
+            Some(size) if size == pack.size => None,
+            Some(size) => Some(format!("it has {size} bytes where the index says {}", pack.size)),
+            None => Some("it is missing".to_owned()),
+        };
+        if let Some(reason) = reason {
+            report.damage(pack_name(pack.kind, &pack.id), &reason);
+            bad.packs.insert(number);
+            bad.reasons.insert(number, reason);
+        }
+        monitor.add(Count::Items, 1);
+        Ok(())
+    })?;
+    if !listed.is_empty() {
+        let bytes = crate::base::units::bytes(listed.values().sum());
+        report.notes.push(format!(
+            "{} packs ({bytes}) are in no index part: left by sessions that died, or of one at work now",
+            listed.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the packs that `read` asks for, on all cores.
+pub fn read_packs(
+    repo: &Repository,
+    read: ReadData,
+    report: &mut Report,
+    bad: &mut BadPlaces,
+    monitor: &dyn Monitor,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let mut chosen = Vec::new();
+    let mut plain = 0;
+    repo.index().each_pack(&mut |number, pack| {
+        if is_chosen(&pack.id, read) && !bad.packs.contains(&number) {
+            plain += pack.plain_len();
+            chosen.push(number);
+        }
+        Ok(())
+    })?;
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    repo.keys().may_read(PackKind::Data)?;
+    monitor.phase("reading packs", Count::DoneBytes, Some(plain));
+    let found = Mutex::new((report, bad));
+    chosen.par_iter().try_for_each_init(Buffers::default, |buffers, &number| {
+        if cancel.is_cancelled() {
+            return Err(Error::from(repo::Error::Interrupted));
+        }
+        let outcome = read_pack(repo, number, buffers)?;
+        monitor.add(Count::DoneBytes, outcome.plain);
+        let mut found = found.lock().map_err(|_| repo::Error::Worker)?;
+        outcome.file(number, &mut found);
+        Ok(())
+    })
+}
+
+/// What one thread needs, allocated once.
+#[derive(Default)]
+struct Buffers {
+    bytes: Vec<u8>,
+    scratch: Scratch,
+}
+
+/// What came of reading one pack.
+struct Outcome {
+    name: String,
+    plain: u64,
+    verified: u64,
+    /// Something is wrong with the pack as a whole: what can be read of it, reading must show.
+    whole: Option<String>,
+    /// Single places are.
+    places: Vec<(Place, String)>,
+}
+
+impl Outcome {
+    fn file(self, number: u32, (report, bad): &mut (&mut Report, &mut BadPlaces)) {
+        report.packs_read += 1;
+        report.bytes_read += self.verified;
+        if self.whole.is_some() {
+            bad.doubtful.insert(number);
+        }
+        if let Some(reason) = self.whole.or_else(|| self.places.first().map(|(_, r)| r.clone())) {
+            report.damage(self.name, &reason);
+            bad.reasons.insert(number, reason);
+        }
+        bad.places.extend(self.places.into_iter().map(|(place, _)| place));
+    }
+}
+
+fn read_pack(repo: &Repository, number: u32, buffers: &mut Buffers) -> Result<Outcome, Error> {
+    let info = repo.index().pack(number)?.ok_or(repo::Error::Worker)?;
+    let name = pack_name(info.kind, &info.id);
+    let plain = info.plain_len();
+    let mut outcome = Outcome { name, plain, verified: 0, whole: None, places: Vec::new() };
+    if info.size > PACK_SIZE_MAX {
+        outcome.whole = Some(format!("{} bytes is larger than a pack may be", info.size));
+        return Ok(outcome);
+    }
+    buffers.bytes.clear();
+    repo.backend().get_range(&outcome.name, 0..info.size, &mut buffers.bytes)?;
+    let named = crypto::hash(&buffers.bytes) == info.id.0;
+    match OpenPack::new(&outcome.name, info.kind, &buffers.bytes, repo.keys()) {
+        Ok(pack) => {
+            if !is_as_described(&info, &pack, &buffers.bytes) {
+                outcome.whole =
+                    Some("the index describes another content than its own directory does".into());
+            }
+            read_segments(repo, number, &pack, &mut buffers.scratch, &mut outcome)?;
+        }
+        Err(e) => {
+            outcome.whole = Some(e.to_string());
+            probe_segments(repo, number, &info, buffers, &mut outcome)?;
+        }
+    }
+    if !named && outcome.whole.is_none() && outcome.places.is_empty() {
+        outcome.whole = Some("its bytes do not hash to its name".into());
+    }
+    Ok(outcome)
+}
+
+fn mark_segment(info: &PackInfo, number: u32, segment: u32, reason: &str, outcome: &mut Outcome) {
+    let chunks = info.segments.get(segment as usize).map_or(0, |s| s.chunk_count);
+    for ordinal in 0..chunks {
+        outcome.places.push((Place { pack: number, segment, ordinal }, reason.to_owned()));
+    }
+}
+
+/// The index repeats the directory, so that of a pack without one what is intact can still be read.
+fn probe_segments(
+    repo: &Repository,
+    number: u32,
+    info: &PackInfo,
+    buffers: &mut Buffers,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let pack = match OpenPack::by_index(&outcome.name, info, &buffers.bytes, repo.keys()) {
+        Err(e @ repo::Error::Denied { .. }) => return Err(e.into()),
+        opened => opened.map_err(|e| e.to_string()),
+    };
+    for segment in 0..info.segments.len() as u32 {
+        let probed = pack.as_ref().map_err(Clone::clone);
+        if let Err(reason) = probed.and_then(|pack| pack.probe(segment, &mut buffers.scratch)) {
+            mark_segment(info, number, segment, &reason, outcome);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the index, by which readers go, says the same as the pack itself.
+fn is_as_described(info: &PackInfo, pack: &OpenPack<'_>, bytes: &[u8]) -> bool {
+    let key_at = info.header.len()..info.header.len() + info.wrapped.len();
+    info.segments == pack.directory.segments()
+        && info.lens.iter().eq(pack.directory.chunks().iter().map(|chunk| &chunk.len))
+        && bytes.starts_with(&info.header)
+        && bytes.get(key_at) == Some(&info.wrapped)
+}
+
+/// Opens every segment, recomputes every id, and compares with what the index says.
+fn read_segments(
+    repo: &Repository,
+    number: u32,
+    pack: &OpenPack<'_>,
+    scratch: &mut Scratch,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    for (segment, at) in (0u32..).zip(pack.directory.segments()) {
+        for (ordinal, chunk) in (0u16..).zip(pack.directory.chunks_of(at)) {
+            let place = Place { pack: number, segment, ordinal };
+            if !repo.index().places(&chunk.id)?.contains(&place) {
+                outcome.places.push((place, format!("the index names another chunk than {}", chunk.id)));
+            }
+        }
+    }
+    let (mut verified, mut wrong) = (0, Vec::new());
+    pack.read_all(
+        repo.keys(),
+        scratch,
+        &mut |_, plain| verified += plain.len() as u64,
+        &mut |segment, ordinals, reason| {
+            wrong.push((segment as u32, ordinals, format!("segment {segment}: {reason}")));
+        },
+    );
+    outcome.verified = verified;
+    for (segment, ordinals, reason) in wrong {
+        let places = ordinals.map(|ordinal| Place { pack: number, segment, ordinal });
+        outcome.places.extend(places.map(|place| (place, reason.clone())));
+    }
+    Ok(())
+}
+
+/// Whether a pack is among those to read. Chosen by name, so several machines agree.
+fn is_chosen(id: &PackId, read: ReadData) -> bool {
+    let mut head = [0; 8];
+    head.copy_from_slice(&id.0[..8]);
+    let number = u64::from_le_bytes(head);
+    match read {
+        ReadData::None => false,
+        ReadData::All => true,
+        ReadData::Part { part, of } => number % u64::from(of.max(1)) == u64::from(part) - 1,
+        ReadData::Share { share, seed } => {
+            let mixed = crypto::hash(&[&id.0[..], &seed.to_le_bytes()].concat());
+            let mut head = [0; 8];
+            head.copy_from_slice(&mixed[..8]);
+            (u64::from_le_bytes(head) as f64) < share * u64::MAX as f64
+        }
+    }
+}

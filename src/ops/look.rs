@@ -1,0 +1,142 @@
+//! Looking: the list of snapshots, what is inside one, the bytes of one entry.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use crate::base::clock::Cancel;
+use crate::base::limits::TREE_DEPTH_MAX;
+use crate::base::monitor::{Count, Monitor};
+use crate::ops::Error;
+use crate::ops::select::{Filter, Which, select};
+use crate::repo::read::ChunkReader;
+use crate::repo::roots::{self, Listing, Snapshot};
+use crate::repo::{self, Repository, index};
+use crate::vfs::{Entry, EntryKind, View};
+
+/// All snapshots that match every filter, oldest first, at most the `latest` newest of them; and
+/// what could not be read.
+pub fn snapshots(
+    repo: &Repository,
+    filters: &[Filter],
+    latest: Option<usize>,
+    cancel: &Cancel,
+) -> Result<Listing, Error> {
+    let mut listing = roots::list(repo, cancel)?;
+    listing.snapshots.retain(|s| filters.iter().all(|f| f.matches(s)));
+    if let Some(latest) = latest {
+        let older = listing.snapshots.len().saturating_sub(latest);
+        listing.snapshots.drain(..older);
+    }
+    Ok(listing)
+}
+
+/// Finds the snapshot that `which` means. `wanted` is what the user wrote. Roots are listed before
+/// the index is loaded (I-2).
+pub fn find(
+    repo: &Repository,
+    which: &Which,
+    wanted: &str,
+    monitor: &dyn Monitor,
+    cancel: &Cancel,
+) -> Result<Snapshot, Error> {
+    let listing = roots::list(repo, cancel)?;
+    for (name, error) in &listing.damaged {
+        monitor.warn(&format!("{name} is left out: {error}"));
+    }
+    Ok(select(&listing.snapshots, which, wanted)?.clone())
+}
+
+/// Opens a snapshot as a tree.
+pub fn view(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    monitor: &dyn Monitor,
+    cancel: &Cancel,
+) -> Result<View, Error> {
+    index::refresh(repo, monitor, cancel)?;
+    let reader = Arc::new(ChunkReader::new(repo));
+    Ok(View::new(reader, snapshot.root.root.clone(), cancel.clone()))
+}
+
+/// The entry at `path`, or the error that says there is none.
+pub fn entry(view: &View, snapshot: &Snapshot, path: &str) -> Result<Entry, Error> {
+    view.find(path.as_bytes())?.ok_or_else(|| Error::NoPath {
+        snapshot: format!("snapshot {}", &snapshot.id.to_hex()[..8]),
+        path: path.to_owned(),
+    })
+}
+
+/// Calls `each` with the path of every entry below `top` (itself first if it is a file), in order;
+/// with `recursive` also below its folders.
+pub fn walk(
+    view: &View,
+    top: &Entry,
+    path: &str,
+    recursive: bool,
+    each: &mut dyn FnMut(&str, &Entry) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if top.kind != EntryKind::Directory {
+        return each(path, top);
+    }
+    // Not by recursion: whoever wrote the snapshot decides how deep its folders are.
+    let mut path = path.trim_matches('/').to_owned();
+    let mut open = vec![(path.len(), view.list(top)?)];
+    while let Some((len, listing)) = open.last_mut() {
+        path.truncate(*len);
+        let Some(entry) = view.next(listing)? else {
+            open.pop();
+            continue;
+        };
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(&String::from_utf8_lossy(&entry.name));
+        each(&path, &entry)?;
+        if recursive && entry.kind == EntryKind::Directory {
+            if open.len() == TREE_DEPTH_MAX {
+                return Err(repo::Error::damaged(path, "its folders are nested too deep").into());
+            }
+            open.push((path.len(), view.list(&entry)?));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the bytes of the file at `path` to `out`; without a path, of the snapshot's only file.
+pub fn cat(
+    view: &View,
+    snapshot: &Snapshot,
+    path: Option<&str>,
+    out: &mut dyn Write,
+    monitor: &dyn Monitor,
+) -> Result<u64, Error> {
+    let entry = match path {
+        Some(path) => entry(view, snapshot, path)?,
+        None => only_file(view, snapshot)?,
+    };
+    if entry.kind != EntryKind::File {
+        return Err(Error::Usage {
+            message: format!("{} is not a file", path.unwrap_or("this")),
+            hint: Some("`kamba-vault ls SNAPSHOT:PATH` shows what is in a folder"),
+        });
+    }
+    monitor.phase("reading", Count::DoneBytes, entry.size);
+    let written = view.write(&entry, out, monitor)?;
+    out.flush().map_err(|source| Error::Output { what: "the output".into(), source })?;
+    Ok(written)
+}
+
+fn only_file(view: &View, snapshot: &Snapshot) -> Result<Entry, Error> {
+    let mut files = Vec::new();
+    view.children(&view.root(), &mut |entry| {
+        files.push(entry);
+        Ok(())
+    })?;
+    match <[Entry; 1]>::try_from(files) {
+        Ok([only]) if only.kind == EntryKind::File => Ok(only),
+        _ => Err(Error::Usage {
+            message: format!("snapshot {} holds more than one file", &snapshot.id.to_hex()[..8]),
+            hint: Some("name one after a colon: SNAPSHOT:PATH; `kamba-vault ls SNAPSHOT` shows them"),
+        }),
+    }
+}

@@ -1,0 +1,12 @@
+//! Layer 5: the verbs. Each takes a repository and a request and answers with what it did, as
+//! values; nothing here prints or asks.
+
+pub mod check;
+mod error;
+pub mod look;
+pub mod restore_db;
+pub mod select;
+pub mod snapshot;
+pub mod stats;
+
+pub use error::Error;

@@ -1,0 +1,195 @@
+//! Making snapshots: of a stream, of a command's output, of databases. What they share: who made
+//! it, the session around it, and that a failure leaves no snapshot but keeps what was stored for
+//! the next run (I-3).
+
+mod command;
+mod db;
+mod input;
+mod parts;
+mod stream;
+
+pub use command::{CommandRequest, snapshot_command};
+pub use db::{DbRequest, GLOBALS, database_node, snapshot_db};
+pub use stream::{StreamRequest, snapshot_stdin};
+
+use std::sync::Arc;
+
+use crate::base::clock::{Cancel, Timestamp};
+use crate::base::id::SessionId;
+use crate::base::monitor::Monitor;
+use crate::codec::Level;
+use crate::format::attrs::Unknown;
+use crate::format::list::ListEntry;
+use crate::format::node::{Node, NodeType};
+use crate::format::root::{RootBody, SnapshotKind, Stats};
+use crate::format::tree::TreeBuilder;
+use crate::ops::Error;
+use crate::repo::session::{Added, Session, SessionOptions};
+use crate::repo::{self, Repository, roots};
+
+/// Who makes a snapshot and how.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// This machine's name.
+    pub host: String,
+    /// The user's name, if known.
+    pub user: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// The user's words on it.
+    pub description: Option<String>,
+    /// The program and its version.
+    pub program: String,
+    /// How hard to compress.
+    pub level: Level,
+}
+
+/// A snapshot that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Its id.
+    pub id: SessionId,
+    /// What it is of.
+    pub kind: SnapshotKind,
+    /// Its sources.
+    pub sources: Vec<String>,
+    /// When its session began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Bytes read.
+    pub source_bytes: u64,
+    /// What it added to the repository.
+    pub added: Added,
+    /// Whether the source's end could not be verified.
+    pub end_unverified: bool,
+    /// Tables, streams and other items in it.
+    pub items: u64,
+}
+
+/// What a source became, before the commit.
+struct Gathered {
+    kind: SnapshotKind,
+    sources: Vec<String>,
+    children: Vec<ListEntry>,
+    source_bytes: u64,
+    items: u64,
+    end_unverified: bool,
+}
+
+/// Runs `gather` in a session and commits what it made; without one, nothing is committed.
+fn in_session(
+    repo: &Repository,
+    provenance: &Provenance,
+    monitor: Arc<dyn Monitor>,
+    cancel: &Cancel,
+    gather: impl FnOnce(&Session) -> Result<Gathered, Error>,
+) -> Result<Made, Error> {
+    let started = repo.clock().now();
+    let options = SessionOptions {
+        host: provenance.host.clone(),
+        purpose: "snapshot".into(),
+        level: provenance.level,
+        verify: true,
+    };
+    let session = Session::begin(repo, &options, monitor, cancel.clone())?;
+    let gathered = match gather(&session) {
+        Ok(gathered) => gathered,
+        Err(e) => {
+            session.abandon();
+            return Err(e);
+        }
+    };
+    let mut made = None;
+    let committed = session.commit(|id, added| {
+        let body = root_body(repo, provenance, &gathered, id, added, started)?;
+        made = Some(body.ended);
+        Ok(body)
+    });
+    let (id, added) = committed?;
+    Ok(Made {
+        id,
+        kind: gathered.kind,
+        sources: gathered.sources,
+        started,
+        ended: made.unwrap_or(started),
+        source_bytes: gathered.source_bytes,
+        added,
+        end_unverified: gathered.end_unverified,
+        items: gathered.items,
+    })
+}
+
+fn root_body(
+    repo: &Repository,
+    provenance: &Provenance,
+    gathered: &Gathered,
+    id: SessionId,
+    added: Added,
+    started: Timestamp,
+) -> Result<RootBody, repo::Error> {
+    let parent = parent_of(repo, provenance, gathered)?;
+    Ok(RootBody {
+        session: id,
+        repository: repo.id(),
+        kind: gathered.kind,
+        sequence: 1,
+        previous: None,
+        started,
+        ended: repo.clock().now(),
+        root: Node::with_children(b"".to_vec(), NodeType::Directory, gathered.children.clone()),
+        host: Some(provenance.host.clone()),
+        user: provenance.user.clone(),
+        tags: provenance.tags.clone(),
+        sources: gathered.sources.clone(),
+        stats: Stats {
+            source_bytes: gathered.source_bytes,
+            new_bytes: added.new_bytes,
+            stored_bytes: added.stored_bytes,
+            chunks: added.chunks,
+            new_chunks: added.new_chunks,
+            items: gathered.items,
+            unknown: Unknown::default(),
+        },
+        flags: if gathered.end_unverified { crate::format::root::FLAG_END_UNVERIFIED } else { 0 },
+        program: Some(provenance.program.clone()),
+        parent,
+        description: provenance.description.clone(),
+        unknown: Unknown::default(),
+    })
+}
+
+/// The newest snapshot of the same kind, host and sources.
+fn parent_of(
+    repo: &Repository,
+    provenance: &Provenance,
+    gathered: &Gathered,
+) -> Result<Option<SessionId>, repo::Error> {
+    let listing = roots::list(repo, &Cancel::new())?;
+    let same = listing.snapshots.iter().rev().find(|s| {
+        s.root.kind == gathered.kind
+            && s.root.host.as_ref() == Some(&provenance.host)
+            && s.root.sources == gathered.sources
+    });
+    Ok(same.map(|s| s.id))
+}
+
+/// A directory of `nodes`, in any order; the entries of its listing.
+fn directory(session: &Session, mut nodes: Vec<Node>) -> Result<Vec<ListEntry>, repo::Error> {
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut builder = TreeBuilder::new();
+    for node in &nodes {
+        builder.push(node, &mut |kind, bytes| session.store(kind, bytes))?;
+    }
+    builder.finish(&mut |kind, bytes| session.store(kind, bytes))
+}
+
+/// A name that a stream or database may have in a snapshot's tree.
+fn node_name(name: &str) -> Result<Vec<u8>, Error> {
+    let node = Node::new(name, NodeType::Stream);
+    node.check_name().map_err(|e| Error::Usage {
+        message: format!("{name:?} cannot be a name in a snapshot: {e}"),
+        hint: Some("a name is not empty, not . or .., and has no slash in it"),
+    })?;
+    Ok(name.as_bytes().to_vec())
+}

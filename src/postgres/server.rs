@@ -1,0 +1,284 @@
+//! Questions to a server, asked through psql: it connects exactly as pg_dump will, with services,
+//! password files, TLS and sockets. Statements go through its standard input, never an argument.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::base::limits::PSQL_ANSWER_MAX;
+use crate::postgres::connect::Settings;
+use crate::postgres::error::Error;
+use crate::postgres::process::{Running, describe};
+use crate::postgres::tools::{Program, Tool, Tools};
+use crate::postgres::version::Version;
+
+/// The status with which psql says that there is no connection ("Exit Status" in its manual).
+const NO_CONNECTION: i32 = 2;
+
+/// Relations of users: neither of the system, nor temporary, nor an extension's.
+const USER_RELATIONS: &str = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' \
+    AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+
+/// A server, reached through one of its databases.
+#[derive(Clone, Debug)]
+pub struct Server {
+    psql: Tool,
+    tools: Tools,
+    settings: Settings,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: Version,
+    /// Its version in its own words: `15.18 (Debian 15.18-0+deb12u1)`.
+    pub version_text: String,
+    /// The database that the settings lead to.
+    pub database: String,
+    /// The user that they make us.
+    pub user: String,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+}
+
+/// A database of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// Its encoding: `UTF8`.
+    pub encoding: String,
+    /// How text is sorted.
+    pub collate: String,
+    /// How characters are classified.
+    pub ctype: String,
+    /// Bytes on disk; `None` without the right to connect to it.
+    pub bytes: Option<u64>,
+    /// Whether anybody may connect to it.
+    pub allows_connections: bool,
+    /// Whether it is a template.
+    pub is_template: bool,
+}
+
+/// What a database holds that users made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Tables, views, sequences and large objects.
+    pub objects: u64,
+    /// One of them.
+    pub example: Option<String>,
+}
+
+/// One row of an answer.
+type Row = Vec<Vec<u8>>;
+
+impl Server {
+    /// A server to be asked with any psql that there is. Nothing is connected yet.
+    pub fn new(tools: &Tools, settings: &Settings) -> Result<Self, Error> {
+        let psql = tools.any(Program::Psql)?;
+        Ok(Server { psql, tools: tools.clone(), settings: settings.clone() })
+    }
+
+    /// The same server through another database.
+    pub fn database(&self, name: &str) -> Self {
+        Server { settings: self.settings.with_database(name), ..self.clone() }
+    }
+
+    /// The settings it is reached by.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Version, database and user.
+    pub fn info(&self) -> Result<ServerInfo, Error> {
+        let sql = "SELECT pg_catalog.current_setting('server_version_num'), \
+                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), \
+                   current_user, pg_catalog.pg_is_in_recovery();";
+        let row = self.one_row(sql, 5, "itself")?;
+        let version = text(&row[0]).parse().map(Version).map_err(|_| Error::Answer("its version"))?;
+        Ok(ServerInfo {
+            version,
+            version_text: text(&row[1]),
+            database: text(&row[2]),
+            user: text(&row[3]),
+            in_recovery: row[4] == b"t",
+        })
+    }
+
+    /// All databases, by name.
+    pub fn databases(&self) -> Result<Vec<Database>, Error> {
+        let sql = "SELECT d.datname, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, \
+                   CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
+                   THEN pg_catalog.pg_database_size(d.oid) END, d.datallowconn, d.datistemplate \
+                   FROM pg_catalog.pg_database d ORDER BY d.datname;";
+        let rows = self.ask(sql, None, 7, "its databases")?;
+        let database = |row: &Row| Database {
+            name: text(&row[0]),
+            encoding: text(&row[1]),
+            collate: text(&row[2]),
+            ctype: text(&row[3]),
+            bytes: text(&row[4]).parse().ok(),
+            allows_connections: row[5] == b"t",
+            is_template: row[6] == b"t",
+        };
+        Ok(rows.iter().map(database).collect())
+    }
+
+    /// What users made in the database of the settings.
+    pub fn contents(&self) -> Result<Contents, Error> {
+        let sql = format!(
+            "SELECT (SELECT count(*) {USER_RELATIONS}) + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata), \
+             (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) {USER_RELATIONS} ORDER BY 1 LIMIT 1);"
+        );
+        let row = self.one_row(&sql, 2, "what its database holds")?;
+        let objects = text(&row[0]).parse().map_err(|_| Error::Answer("what its database holds"))?;
+        Ok(Contents { objects, example: (!row[1].is_empty()).then(|| text(&row[1])) })
+    }
+
+    /// The rows of tables, each a schema and a name in `encoding` (of the dump that names them;
+    /// else UTF-8), without those of tables that inherit from them. `None` for a table that is
+    /// not there.
+    pub fn row_counts(
+        &self,
+        tables: &[(&[u8], &[u8])],
+        encoding: Option<&str>,
+    ) -> Result<Vec<Option<u64>>, Error> {
+        let mut counts = vec![None; tables.len()];
+        if tables.is_empty() {
+            return Ok(counts);
+        }
+        let mut sql = b"SET standard_conforming_strings = on; SET row_security = off;\n\
+            SELECT pg_catalog.format('SELECT %s, count(*) FROM ONLY %I.%I', w.place, n.nspname, c.relname) \
+            FROM (VALUES "
+            .to_vec();
+        for (place, (schema, name)) in tables.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            sql.extend_from_slice(format!("{comma}\n({place}, ").as_bytes());
+            push_literal(&mut sql, schema);
+            sql.push(b',');
+            push_literal(&mut sql, name);
+            sql.push(b')');
+        }
+        sql.extend_from_slice(
+            b") AS w(place, schema, name) JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema::text \
+              JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name::text \
+              WHERE c.relkind IN ('r', 'p', 'm', 'f') ORDER BY w.place\n\\gexec\n",
+        );
+        let what = "the rows of its tables";
+        for row in self.ask(&sql, encoding, 2, what)? {
+            let place: usize = text(&row[0]).parse().map_err(|_| Error::Answer(what))?;
+            let count = text(&row[1]).parse().map_err(|_| Error::Answer(what))?;
+            *counts.get_mut(place).ok_or(Error::Answer(what))? = Some(count);
+        }
+        Ok(counts)
+    }
+
+    /// Whether the server has a database of this name.
+    pub fn has_database(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.databases()?.iter().any(|database| database.name == name))
+    }
+
+    /// Creates a database from the empty template, as it was said to be where it came from. Text
+    /// sorted by rules that this server lacks is an error of PostgreSQL's.
+    pub fn create_database(&self, name: &str, like: Option<&Database>) -> Result<(), Error> {
+        let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(name)).into_bytes();
+        if let Some(like) = like {
+            for (option, value) in
+                [("ENCODING", &like.encoding), ("LC_COLLATE", &like.collate), ("LC_CTYPE", &like.ctype)]
+            {
+                sql.extend_from_slice(format!(" {option} ").as_bytes());
+                push_literal(&mut sql, value.as_bytes());
+            }
+        }
+        sql.extend_from_slice(b";\n");
+        self.run(&sql)
+    }
+
+    /// Drops a database, and the connections to it.
+    pub fn drop_database(&self, name: &str) -> Result<(), Error> {
+        self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE);\n", quote_identifier(name)).as_bytes())
+    }
+
+    /// Runs statements, up to the first that fails.
+    pub fn run(&self, sql: &[u8]) -> Result<(), Error> {
+        self.psql(sql, None).map(drop)
+    }
+
+    fn one_row(&self, sql: &str, columns: usize, what: &'static str) -> Result<Row, Error> {
+        let mut rows = self.ask(sql, None, columns, what)?;
+        match rows.pop() {
+            Some(row) if rows.is_empty() => Ok(row),
+            _ => Err(Error::Answer(what)),
+        }
+    }
+
+    /// The rows of an answer. Cells end in a zero byte, which no value can hold.
+    fn ask(
+        &self,
+        sql: impl AsRef<[u8]>,
+        encoding: Option<&str>,
+        columns: usize,
+        what: &'static str,
+    ) -> Result<Vec<Row>, Error> {
+        let answer = self.psql(sql.as_ref(), encoding)?;
+        let Some(cells) = answer.strip_suffix(b"\0") else {
+            return if answer.is_empty() { Ok(Vec::new()) } else { Err(Error::Answer(what)) };
+        };
+        let cells: Vec<Vec<u8>> = cells.split(|b| *b == 0).map(<[u8]>::to_vec).collect();
+        if !cells.len().is_multiple_of(columns) {
+            return Err(Error::Answer(what));
+        }
+        Ok(cells.chunks(columns).map(<[Vec<u8>]>::to_vec).collect())
+    }
+
+    fn psql(&self, sql: &[u8], encoding: Option<&str>) -> Result<Vec<u8>, Error> {
+        let mut command = Command::new(&self.psql.path);
+        command
+            .args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--field-separator-zero", "--record-separator-zero", "--set=ON_ERROR_STOP=1", "--file=-"])
+            .arg(format!("--dbname={}", self.settings.connection_string()))
+            .env("PGCLIENTENCODING", encoding.unwrap_or("UTF8"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        self.settings.apply(&mut command);
+        let mut running = Running::start("psql", &mut command, self.tools.cancel())?;
+        let stdin = running.stdin();
+        let answer = std::thread::scope(|scope| {
+            // psql answers while it still reads, so both pipes have to move.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(sql)));
+            running.answer(PSQL_ANSWER_MAX)
+        })?;
+        let ended = running.wait()?;
+        match ended.status.code() {
+            Some(0) => Ok(answer),
+            Some(NO_CONNECTION) => {
+                let reason = ended.stderr.strip_prefix("psql: error: ").unwrap_or(&ended.stderr).to_owned();
+                Err(Error::Connect { server: self.settings.to_string(), reason })
+            }
+            _ => Err(Error::Failed { program: "psql", status: describe(ended.status), stderr: ended.stderr }),
+        }
+    }
+}
+
+/// An identifier in double quotes.
+pub fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A string literal; `standard_conforming_strings` is on.
+fn push_literal(sql: &mut Vec<u8>, value: &[u8]) {
+    sql.push(b'\'');
+    for byte in value {
+        if *byte == b'\'' {
+            sql.push(b'\'');
+        }
+        sql.push(*byte);
+    }
+    sql.push(b'\'');
+}
+
+fn text(cell: &[u8]) -> String {
+    String::from_utf8_lossy(cell).into_owned()
+}

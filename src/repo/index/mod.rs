@@ -1,0 +1,13 @@
+//! The index: which chunk lies where. The truth is the repository's index parts (`part`); each
+//! machine keeps a SQLite cache of them (`cache`), brought up to date by `load`.
+
+mod cache;
+mod filter;
+mod load;
+mod pack_info;
+mod part;
+
+pub use cache::{Cache, Place};
+pub use load::refresh;
+pub use pack_info::PackInfo;
+pub use part::{WrittenPart, read_part, write_part};

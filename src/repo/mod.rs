@@ -1,0 +1,130 @@
+//! Layer 3: the repository. Opened and unlocked ([`Repository`]), written by sessions
+//! ([`session`]), read by [`read`], described by roots ([`roots`]).
+//!
+//! Order is what keeps data safe: a writer's is in `session`, a reader's is the reverse: list
+//! roots, then load the index (I-2).
+
+mod error;
+pub mod index;
+mod init;
+pub mod keys;
+pub mod objects;
+pub mod pack;
+pub mod read;
+pub mod roots;
+pub mod session;
+mod unlock;
+
+pub use error::Error;
+pub use init::{InitOptions, init};
+pub use unlock::{Credentials, new_key_file, read_key_file, read_slot, read_trust, slot_names};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::base::id::RepositoryId;
+use crate::chunker::{Chunker, Settings};
+use crate::crypto::Random;
+use crate::format::config::ConfigBody;
+use crate::repo::index::Cache;
+use crate::repo::keys::{Keys, Signers};
+use crate::storage::Backend;
+
+/// What the repository is given from outside.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where objects live.
+    pub backend: Arc<dyn Backend>,
+    /// Folder below which index caches live, one folder per repository.
+    pub cache_dir: PathBuf,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub random: Arc<dyn Random>,
+}
+
+/// An open, unlocked repository. Cloning shares it.
+#[derive(Clone)]
+pub struct Repository(Arc<Inner>);
+
+struct Inner {
+    environment: Environment,
+    config: ConfigBody,
+    settings: Settings,
+    keys: Arc<Keys>,
+    signers: Arc<Signers>,
+    index: Cache,
+}
+
+impl Repository {
+    /// Opens the repository at the environment's backend with whatever `credentials` unlock.
+    pub fn open(environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
+        let keys = unlock::unlock(&*environment.backend, credentials)?;
+        let (signers, config) = unlock::read_trust(&*environment.backend, &keys)?;
+        let settings = Settings::checked(config.chunk_avg, config.chunk_min, config.chunk_max)
+            .map_err(|e| Error::damaged("config", e.to_string()))?;
+        let index = Cache::open(&environment.cache_dir, &config.repository)?;
+        let (keys, signers) = (Arc::new(keys), Arc::new(signers));
+        Ok(Repository(Arc::new(Inner { environment, config, settings, keys, signers, index })))
+    }
+
+    /// The same repository with an index cache of its own below `cache_dir`, for whoever must not
+    /// rely on what this machine remembers.
+    pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, Error> {
+        let own = &self.0;
+        Ok(Repository(Arc::new(Inner {
+            environment: Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() },
+            config: own.config.clone(),
+            settings: own.settings,
+            keys: own.keys.clone(),
+            signers: own.signers.clone(),
+            index: Cache::open(cache_dir, &own.config.repository)?,
+        })))
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> RepositoryId {
+        self.0.config.repository
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ConfigBody {
+        &self.0.config
+    }
+
+    /// Where its objects live.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.0.environment.backend
+    }
+
+    /// The keys that unlocked it.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    /// Who may sign.
+    pub fn signers(&self) -> &Signers {
+        &self.0.signers
+    }
+
+    /// This machine's cache of its index.
+    pub fn index(&self) -> &Cache {
+        &self.0.index
+    }
+
+    /// Random bytes.
+    pub fn random(&self) -> &dyn Random {
+        &*self.0.environment.random
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.environment.clock
+    }
+
+    /// A chunker with the repository's sizes and gear.
+    pub fn chunker(&self) -> Result<Chunker, Error> {
+        self.0.keys.chunker(self.0.settings)
+    }
+}

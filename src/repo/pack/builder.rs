@@ -1,0 +1,94 @@
+//! Builds one pack in memory: header, wrapped key, sealed segments, padding, sealed directory,
+//! trailer (`format-spec/segments-and-packs.md`). Its buffer is handed in and out, so that a
+//! session allocates a few of them once.
+
+use crate::base::id::PackId;
+use crate::base::kind::{Coding, PackKind};
+use crate::base::limits;
+use crate::base::secret::Secret32;
+use crate::crypto::{self, AeadKey, Domain, Place, Random, TAG_LEN, WRAPPED_LEN};
+use crate::format::header::Header;
+use crate::format::index::PackRecord;
+use crate::format::pack::{ChunkEntry, Directory, Stored, Trailer};
+use crate::repo::Error;
+use crate::repo::keys::Keys;
+
+/// A pack that grows.
+pub struct PackBuilder {
+    header: [u8; 64],
+    wrapped: [u8; WRAPPED_LEN],
+    secret: Secret32,
+    key: AeadKey,
+    directory: Directory,
+    bytes: Vec<u8>,
+}
+
+/// A finished pack: its stored bytes and what the index will say of it.
+pub struct Built {
+    /// What is stored.
+    pub bytes: Vec<u8>,
+    /// What the index part will hold.
+    pub record: PackRecord,
+    /// The key, for the check that follows.
+    pub key: AeadKey,
+}
+
+impl PackBuilder {
+    /// Begins a pack in `bytes`, which is emptied first.
+    pub fn new(kind: PackKind, keys: &Keys, random: &dyn Random, mut bytes: Vec<u8>) -> Result<Self, Error> {
+        let failed = Error::crypto("a new pack");
+        let (salt, secret) = (random.array(), random.secret());
+        let (salt, secret) = salt.and_then(|salt| Ok((salt, secret?))).map_err(failed)?;
+        let header = Header::new(kind.into(), keys.epoch(), keys.signer().id(), salt).encode();
+        let wrapped =
+            crypto::wrap_key(keys.pack_public(kind), keys.psk(), &keys.psk_id(), &header, &secret, random)
+                .map_err(Error::crypto("a new pack"))?;
+        bytes.clear();
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&wrapped);
+        let key = AeadKey::new(&secret);
+        Ok(PackBuilder { header, wrapped, secret, key, directory: Directory::new(kind), bytes })
+    }
+
+    /// Whether a segment of `coded` bytes with `chunks` chunks still fits; an empty pack takes any.
+    pub fn fits(&self, coded: usize, chunks: usize) -> bool {
+        let segments = self.directory.segments().len();
+        segments == 0
+            || (self.directory.object_len_with(coded + TAG_LEN, chunks) <= limits::PACK_SIZE_AIM
+                && segments < limits::PACK_SEGMENTS_MAX
+                && self.directory.chunks().len() + chunks <= limits::PACK_CHUNKS_MAX)
+    }
+
+    /// Seals one segment into the pack.
+    pub fn append(&mut self, coded: &[u8], coding: Coding, chunks: &[ChunkEntry]) -> Result<(), Error> {
+        let start = self.bytes.len();
+        let ordinal = self.directory.segments().len() as u64;
+        self.bytes.extend_from_slice(coded);
+        let place = Place { header: &self.header, domain: Domain::Segment, ordinal, tail: b"" };
+        self.key.seal(place, &mut self.bytes, start).map_err(Error::crypto("a new pack"))?;
+        let stored = Stored { len: (self.bytes.len() - start) as u32, coding, depth: 0 };
+        self.directory.push(stored, &[], chunks).map(drop).map_err(Error::format("a new pack"))
+    }
+
+    /// Pads, seals the directory, writes the trailer and names the pack.
+    pub fn finish(mut self) -> Result<Built, Error> {
+        let mut directory = self.directory.encode();
+        let place = Place { header: &self.header, domain: Domain::Directory, ordinal: 0, tail: b"" };
+        self.key.seal(place, &mut directory, 0).map_err(Error::crypto("a new pack"))?;
+        let padding_start = self.bytes.len();
+        self.bytes.resize(padding_start + self.directory.padding_len() as usize, 0);
+        crypto::expand(crypto::context::PADDING, &self.secret, &mut self.bytes[padding_start..]);
+        let trailer =
+            Trailer { wrapped: self.wrapped, header: self.header, directory_len: directory.len() as u32 };
+        self.bytes.extend_from_slice(&directory);
+        self.bytes.extend_from_slice(&trailer.encode());
+        let record = PackRecord {
+            id: PackId(crypto::hash(&self.bytes)),
+            size: self.bytes.len() as u64,
+            header: self.header,
+            wrapped: self.wrapped,
+            directory: self.directory,
+        };
+        Ok(Built { bytes: self.bytes, record, key: self.key })
+    }
+}

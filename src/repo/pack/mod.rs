@@ -1,0 +1,8 @@
+//! Packs: written by [`PackBuilder`], opened by [`OpenPack`]. A pack that was built is opened and
+//! recomputed by the same code that readers use before it gets its name.
+
+mod builder;
+mod open;
+
+pub use builder::{Built, PackBuilder};
+pub use open::{OpenPack, Scratch};

@@ -1,0 +1,183 @@
+//! Opens packs: the directory from the trailer, one segment, or everything. No chunk leaves here
+//! before its id has been recomputed (I-6).
+
+use std::ops::Range;
+
+use crate::base::kind::{Coding, PackKind};
+use crate::base::secret::Secret32;
+use crate::codec::{self, Decompressor};
+use crate::crypto::{self, AeadKey, Domain, Place};
+use crate::format::header::Header;
+use crate::format::pack::{ChunkEntry, Directory, Segment, TRAILER_LEN, Trailer};
+use crate::repo::Error;
+use crate::repo::index::PackInfo;
+use crate::repo::keys::Keys;
+use crate::repo::pack::Built;
+
+/// Buffers and the decompressor of one reading thread: nothing is allocated per segment.
+#[derive(Default)]
+pub struct Scratch {
+    decompressor: Decompressor,
+    sealed: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Scratch {
+    /// Opens and decodes the segment `number` of a pack from a copy of its sealed bytes.
+    pub fn open(
+        &mut self,
+        key: &AeadKey,
+        header: &[u8; 64],
+        number: u64,
+        segment: &Segment,
+        sealed: &[u8],
+    ) -> Result<&[u8], String> {
+        self.sealed.clear();
+        self.sealed.extend_from_slice(sealed);
+        let place = Place { header, domain: Domain::Segment, ordinal: number, tail: b"" };
+        let coded = key.open(place, &mut self.sealed).map_err(|e| e.to_string())?;
+        match segment.coding {
+            Coding::Raw => self.decompressor.raw(coded, segment.plain_len, &mut self.plain),
+            Coding::Zstd => self.decompressor.zstd(coded, segment.plain_len, &mut self.plain),
+            Coding::Prefix | Coding::Dictionary => Err(codec::Error::Unknown),
+        }
+        .map_err(|e| e.to_string())?;
+        Ok(&self.plain)
+    }
+}
+
+/// A pack seen through the index alone.
+pub struct ByIndex<'b> {
+    info: &'b PackInfo,
+    bytes: &'b [u8],
+    key: AeadKey,
+}
+
+impl ByIndex<'_> {
+    /// Whether `segment` opens and decodes.
+    pub fn probe(&self, segment: u32, scratch: &mut Scratch) -> Result<(), String> {
+        let at = self.info.segments.get(segment as usize).ok_or("there is no such segment")?;
+        let range = at.range();
+        let sealed = self.bytes.get(range.start as usize..range.end as usize);
+        let sealed = sealed.ok_or("it is cut off")?;
+        scratch.open(&self.key, &self.info.header, segment.into(), at, sealed).map(drop)
+    }
+}
+
+fn read_trailer(name: &str, kind: PackKind, bytes: &[u8]) -> Result<Trailer, Error> {
+    let start = bytes.len().checked_sub(TRAILER_LEN);
+    let start = start.ok_or_else(|| Error::damaged(name, "it is shorter than a trailer"))?;
+    Trailer::decode(kind, &bytes[start..]).map_err(Error::format(name))
+}
+
+/// A whole pack in memory, its directory open.
+pub struct OpenPack<'b> {
+    bytes: &'b [u8],
+    header: [u8; 64],
+    key: AeadKey,
+    /// What is in it.
+    pub directory: Directory,
+}
+
+impl<'b> OpenPack<'b> {
+    /// Checks trailer and padding and opens the directory of the pack `bytes`. Whether the bytes
+    /// hash to the pack's name is the caller's to check.
+    pub fn new(name: &str, kind: PackKind, bytes: &'b [u8], keys: &Keys) -> Result<Self, Error> {
+        let header = Header::decode(bytes, kind.into()).map_err(Error::format(name))?;
+        let trailer = read_trailer(name, kind, bytes)?;
+        let encoded = header.encode();
+        if trailer.header != encoded || bytes.get(64..144) != Some(&trailer.wrapped[..]) {
+            return Err(Error::damaged(name, "header and trailer differ"));
+        }
+        let secret = keys.open_pack_key(name, kind, &encoded, &trailer.wrapped)?;
+        let opened =
+            Self::with_key(name, kind, bytes, encoded, AeadKey::new(&secret), trailer.directory_len)?;
+        opened.check_padding(name, &secret)?;
+        Ok(opened)
+    }
+
+    /// Opens a pack that was just built, with the key that it was built with.
+    pub fn reopen(built: &'b Built) -> Result<Self, Error> {
+        let (record, bytes) = (&built.record, &built.bytes[..]);
+        let kind = record.directory.kind();
+        let trailer = read_trailer("a new pack", kind, bytes)?;
+        Self::with_key("a new pack", kind, bytes, record.header, built.key.clone(), trailer.directory_len)
+    }
+
+    /// Opens a pack whose own directory is unusable by what the index says of it.
+    pub fn by_index(
+        name: &str,
+        info: &'b PackInfo,
+        bytes: &'b [u8],
+        keys: &Keys,
+    ) -> Result<ByIndex<'b>, Error> {
+        let secret = keys.open_pack_key(name, info.kind, &info.header, &info.wrapped)?;
+        Ok(ByIndex { info, bytes, key: AeadKey::new(&secret) })
+    }
+
+    fn with_key(
+        name: &str,
+        kind: PackKind,
+        bytes: &'b [u8],
+        header: [u8; 64],
+        key: AeadKey,
+        directory_len: u32,
+    ) -> Result<Self, Error> {
+        let end = bytes.len() - TRAILER_LEN;
+        let Some(start) = end.checked_sub(directory_len as usize) else {
+            return Err(Error::damaged(name, "its directory is longer than itself"));
+        };
+        let mut sealed = bytes[start..end].to_vec();
+        let place = Place { header: &header, domain: Domain::Directory, ordinal: 0, tail: b"" };
+        let plain = key.open(place, &mut sealed).map_err(Error::crypto(name))?;
+        let directory = Directory::decode(kind, plain).map_err(Error::format(name))?;
+        if directory.object_len() != bytes.len() as u64 || directory.data_end() > start as u64 {
+            return Err(Error::damaged(name, "its size is not that of its content"));
+        }
+        Ok(OpenPack { bytes, header, key, directory })
+    }
+
+    fn check_padding(&self, name: &str, secret: &Secret32) -> Result<(), Error> {
+        let start = self.directory.data_end() as usize;
+        let mut expected = vec![0; self.directory.padding_len() as usize];
+        crypto::expand(crypto::context::PADDING, secret, &mut expected);
+        if self.bytes.get(start..start + expected.len()) == Some(&expected[..]) {
+            Ok(())
+        } else {
+            Err(Error::damaged(name, "its padding is not what its key makes"))
+        }
+    }
+
+    /// Opens every segment, recomputes every id and hands each chunk to `each`. The first damage
+    /// of a segment goes to `bad` with the segment's number; the others are still read.
+    pub fn read_all(
+        &self,
+        keys: &Keys,
+        scratch: &mut Scratch,
+        each: &mut dyn FnMut(&ChunkEntry, &[u8]),
+        bad: &mut dyn FnMut(usize, Range<u16>, String),
+    ) {
+        for (number, segment) in self.directory.segments().iter().enumerate() {
+            let range = segment.range();
+            let sealed = &self.bytes[range.start as usize..range.end as usize];
+            let chunks = self.directory.chunks_of(segment);
+            let plain = match scratch.open(&self.key, &self.header, number as u64, segment, sealed) {
+                Ok(plain) => plain,
+                Err(reason) => {
+                    bad(number, 0..segment.chunk_count, reason);
+                    continue;
+                }
+            };
+            let mut at = 0;
+            for (ordinal, chunk) in (0u16..).zip(chunks) {
+                let plain = &plain[at..at + chunk.len as usize];
+                at += chunk.len as usize;
+                if keys.chunk_id(chunk.kind, plain) == chunk.id {
+                    each(chunk, plain);
+                } else {
+                    bad(number, ordinal..ordinal + 1, "its plaintext does not match its id".into());
+                }
+            }
+        }
+    }
+}

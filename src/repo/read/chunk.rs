@@ -1,0 +1,209 @@
+//! Finds chunks through the index, opens the segments that hold them, and keeps what it will
+//! probably need again: the packs' keys and the last metadata segments.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::base::id::{ChunkId, PackId};
+use crate::base::kind::ChunkKind;
+use crate::crypto::AeadKey;
+use crate::format::name::pack_name;
+use crate::repo::index::{PackInfo, Place};
+use crate::repo::pack::Scratch;
+use crate::repo::{Error, Repository};
+use crate::storage::ErrorKind;
+
+/// Packs whose keys and segment tables are kept: about 4 MB.
+const PACKS_KEPT: usize = 256;
+/// Decoded metadata segments that are kept: neighbours in a tree lie in one segment.
+const SEGMENTS_KEPT: usize = 16;
+
+/// A pack that can be read from.
+#[derive(Debug)]
+pub struct LoadedPack {
+    /// What the index says of it.
+    pub info: PackInfo,
+    /// Its key.
+    pub key: AeadKey,
+    /// Its object's name.
+    pub name: String,
+}
+
+/// Reads chunks. Shared between threads.
+pub struct ChunkReader {
+    repo: Repository,
+    packs: Mutex<Kept<u32, Arc<LoadedPack>>>,
+    segments: Mutex<KeptSegments>,
+}
+
+/// Plaintext of segments by pack and number.
+type KeptSegments = Kept<(PackId, u32), Arc<Vec<u8>>>;
+
+/// A map that forgets its oldest entries.
+struct Kept<K, V> {
+    map: HashMap<K, V>,
+    order: VecDeque<K>,
+    most: usize,
+}
+
+impl<K: Copy + Eq + std::hash::Hash, V: Clone> Kept<K, V> {
+    fn new(most: usize) -> Mutex<Self> {
+        Mutex::new(Kept { map: HashMap::new(), order: VecDeque::new(), most })
+    }
+
+    fn keep(&mut self, key: K, value: V) {
+        if self.map.insert(key, value).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > self.most {
+            if let Some(oldest) = self.order.pop_front() {
+                self.map.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
+    mutex.lock().map_err(|_| Error::Worker)
+}
+
+impl ChunkReader {
+    /// A reader of `repo`, whose index must have been refreshed.
+    pub fn new(repo: &Repository) -> Self {
+        ChunkReader { repo: repo.clone(), packs: Kept::new(PACKS_KEPT), segments: Kept::new(SEGMENTS_KEPT) }
+    }
+
+    /// The repository it reads.
+    pub fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// Every place of a chunk; an error if there is none.
+    pub fn places(&self, id: &ChunkId) -> Result<Vec<Place>, Error> {
+        let places = self.repo.index().places(id)?;
+        if places.is_empty() { Err(Error::MissingChunk { id: *id }) } else { Ok(places) }
+    }
+
+    /// The pack with this number in the cache, its key unwrapped.
+    pub fn pack(&self, number: u32) -> Result<Arc<LoadedPack>, Error> {
+        if let Some(pack) = lock(&self.packs)?.map.get(&number) {
+            return Ok(pack.clone());
+        }
+        let info = self.repo.index().pack(number)?.ok_or(Error::Worker)?;
+        let name = pack_name(info.kind, &info.id);
+        let secret = self.repo.keys().open_pack_key(&name, info.kind, &info.header, &info.wrapped)?;
+        let pack = Arc::new(LoadedPack { key: AeadKey::new(&secret), info, name });
+        lock(&self.packs)?.keep(number, pack.clone());
+        Ok(pack)
+    }
+
+    /// A list or tree chunk.
+    pub fn meta_chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>, Error> {
+        self.any_copy(id, |pack, place| {
+            let whole = self.kept_segment(pack, place.segment)?;
+            self.checked(pack, place, kind, id, &whole).map(<[u8]>::to_vec)
+        })
+    }
+
+    /// A chunk of any kind, appended to `out`, read by itself. Slow for many: see `ContentReader`.
+    pub fn append_chunk(
+        &self,
+        kind: ChunkKind,
+        id: &ChunkId,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.any_copy(id, |pack, place| {
+            let sealed = self.sealed(pack, place.segment)?;
+            let plain = self.open(pack, place.segment, &sealed, scratch)?;
+            let chunk = self.checked(pack, place, kind, id, plain)?;
+            out.extend_from_slice(chunk);
+            Ok(())
+        })
+    }
+
+    /// Tries the copies of a chunk one after another; the last failure is the answer if all fail.
+    fn any_copy<T>(
+        &self,
+        id: &ChunkId,
+        mut read: impl FnMut(&LoadedPack, Place) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut failure = Error::MissingChunk { id: *id };
+        for place in self.places(id)? {
+            match self.pack(place.pack).and_then(|pack| {
+                read(&pack, place).map_err(|e| match e {
+                    Error::Denied { .. } | Error::Interrupted => e,
+                    // An unreachable backend is not a damaged repository.
+                    Error::Storage(e) if !is_loss(e.kind) => Error::Storage(e),
+                    e => Error::BadChunk { id: *id, pack: pack.info.id, reason: e.to_string() },
+                })
+            }) {
+                Ok(done) => return Ok(done),
+                Err(e) => failure = e,
+            }
+        }
+        Err(failure)
+    }
+
+    fn sealed(&self, pack: &LoadedPack, number: u32) -> Result<Vec<u8>, Error> {
+        let segment = segment_of(pack, number)?;
+        let mut sealed = Vec::with_capacity(segment.stored_len as usize);
+        self.repo.backend().get_range(&pack.name, segment.range(), &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// Opens one segment of `pack` from its sealed bytes.
+    pub fn open<'s>(
+        &self,
+        pack: &LoadedPack,
+        number: u32,
+        sealed: &[u8],
+        scratch: &'s mut Scratch,
+    ) -> Result<&'s [u8], Error> {
+        let segment = segment_of(pack, number)?;
+        scratch
+            .open(&pack.key, &pack.info.header, number.into(), segment, sealed)
+            .map_err(|reason| Error::damaged(&pack.name, format!("segment {number}: {reason}")))
+    }
+
+    /// The chunk at `place` in the plaintext of its segment, its id recomputed.
+    pub fn checked<'p>(
+        &self,
+        pack: &LoadedPack,
+        place: Place,
+        kind: ChunkKind,
+        id: &ChunkId,
+        plain: &'p [u8],
+    ) -> Result<&'p [u8], Error> {
+        let span = pack.info.chunk_span(place.segment, place.ordinal);
+        let chunk = span.and_then(|(start, len)| plain.get(start..start + len));
+        match chunk {
+            Some(chunk) if self.repo.keys().chunk_id(kind, chunk) == *id => Ok(chunk),
+            _ => Err(Error::damaged(&pack.name, format!("chunk {id} is not where the index says"))),
+        }
+    }
+
+    fn kept_segment(&self, pack: &LoadedPack, number: u32) -> Result<Arc<Vec<u8>>, Error> {
+        let key = (pack.info.id, number);
+        if let Some(kept) = lock(&self.segments)?.map.get(&key) {
+            return Ok(kept.clone());
+        }
+        let sealed = self.sealed(pack, number)?;
+        let mut scratch = Scratch::default();
+        let plain = Arc::new(self.open(pack, number, &sealed, &mut scratch)?.to_vec());
+        lock(&self.segments)?.keep(key, plain.clone());
+        Ok(plain)
+    }
+}
+
+/// Whether a failed read says that stored bytes are gone.
+fn is_loss(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::Truncated | ErrorKind::TooLarge)
+}
+
+fn segment_of(pack: &LoadedPack, number: u32) -> Result<&crate::format::pack::Segment, Error> {
+    let found = pack.info.segments.get(number as usize);
+    found.ok_or_else(|| {
+        Error::damaged(&pack.name, format!("the index names a segment {number} that it lacks"))
+    })
+}

@@ -1,0 +1,431 @@
+//! The writing pipeline: segments go to workers that compress, seal and append them to the open
+//! pack of their kind; full packs are verified as a reader would read them and go to uploaders;
+//! durable packs go into index parts. Every buffer is taken from a fixed set and goes back to it,
+//! so memory is bounded and a slow backend slows the source.
+//!
+//! Keeps I-1: a pack's record reaches an index part only after `put_new` returned for the pack;
+//! metadata packs, which name data chunks, wait until the end, when all data packs are durable.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
+
+use crate::base::id::ChunkId;
+use crate::base::kind::{ChunkKind, Coding, PackKind};
+use crate::base::limits::{PACK_SIZE_AIM, UPLOAD_BUFFERS};
+use crate::base::monitor::{Count, Monitor};
+use crate::codec::{Coded, Compressor, Level};
+use crate::format::index::PackRecord;
+use crate::format::name::pack_name;
+use crate::repo::index::write_part;
+use crate::repo::pack::{Built, OpenPack, PackBuilder, Scratch};
+use crate::repo::session::pending::{Pending, Segment};
+use crate::repo::{Error, Repository};
+
+/// Durable data that is put into an index part before the session ends: what a crash can cost.
+const PART_AFTER_BYTES: u64 = 8 * PACK_SIZE_AIM;
+
+/// What all threads of a session share.
+pub(super) struct Shared {
+    repo: Repository,
+    level: Level,
+    verify: bool,
+    monitor: Arc<dyn Monitor>,
+    pending: Mutex<Pending>,
+    /// Chunks that went into index parts, to be forgotten by whoever next holds `pending`. An
+    /// uploader must not wait for that lock itself: a producer holds it while it waits for a buffer
+    /// that, in the end, only uploaders give back.
+    indexed: Mutex<Vec<ChunkId>>,
+    data: Mutex<Option<PackBuilder>>,
+    meta: Mutex<Option<PackBuilder>>,
+    durable: Mutex<Durable>,
+    failed: AtomicBool,
+    failure: Mutex<Option<Error>>,
+    new_bytes: AtomicU64,
+    new_chunks: AtomicU64,
+    chunks: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+/// Packs that are durable and in no index part yet.
+#[derive(Default)]
+struct Durable {
+    data: Vec<PackRecord>,
+    data_bytes: u64,
+    meta: Vec<PackRecord>,
+}
+
+/// What a session added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// Plaintext bytes of chunks that were not known.
+    pub new_bytes: u64,
+    /// Number of such chunks.
+    pub new_chunks: u64,
+    /// Chunks of all kinds that the session came across, known or not.
+    pub chunks: u64,
+    /// Bytes of packs and index parts written.
+    pub stored_bytes: u64,
+}
+
+/// The running pipeline.
+pub(super) struct Pipeline {
+    shared: Arc<Shared>,
+    jobs: Option<Sender<(PackKind, Segment)>>,
+    spare: Receiver<Segment>,
+    uploads: Option<Sender<Built>>,
+    spare_packs: Receiver<Vec<u8>>,
+    workers: Vec<JoinHandle<()>>,
+    uploaders: Vec<JoinHandle<()>>,
+}
+
+/// A lock whose holder panicked is an internal failure, reported as such.
+fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
+    mutex.lock().map_err(|_| Error::Worker)
+}
+
+impl Pipeline {
+    /// Starts the threads.
+    pub fn start(
+        repo: &Repository,
+        level: Level,
+        verify: bool,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Self, Error> {
+        let shared = Arc::new(Shared {
+            repo: repo.clone(),
+            level,
+            verify,
+            monitor,
+            pending: Mutex::default(),
+            indexed: Mutex::default(),
+            data: Mutex::default(),
+            meta: Mutex::default(),
+            durable: Mutex::default(),
+            failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+            new_bytes: AtomicU64::new(0),
+            new_chunks: AtomicU64::new(0),
+            chunks: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+        });
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let segments = cores * 2 + 2;
+        let (jobs, jobs_in) = bounded(segments);
+        let (spare_out, spare) = bounded(segments);
+        for _ in 0..segments {
+            spare_out.send(Segment::default()).map_err(|_| Error::Worker)?;
+        }
+        let packs = UPLOAD_BUFFERS + 2;
+        let (uploads, uploads_in) = bounded(packs);
+        let (spare_packs_out, spare_packs) = bounded(packs);
+        for _ in 0..packs {
+            spare_packs_out.send(Vec::new()).map_err(|_| Error::Worker)?;
+        }
+        let mut pipeline = Pipeline {
+            shared,
+            jobs: Some(jobs),
+            spare,
+            uploads: Some(uploads.clone()),
+            spare_packs: spare_packs.clone(),
+            workers: Vec::new(),
+            uploaders: Vec::new(),
+        };
+        for _ in 0..cores {
+            let worker = Worker {
+                shared: pipeline.shared.clone(),
+                jobs: jobs_in.clone(),
+                spare: spare_out.clone(),
+                uploads: uploads.clone(),
+                spare_packs: spare_packs.clone(),
+            };
+            pipeline.workers.push(spawn("compress", move || worker.run())?);
+        }
+        for _ in 0..UPLOAD_BUFFERS.min(3) {
+            let (shared, incoming, back) =
+                (pipeline.shared.clone(), uploads_in.clone(), spare_packs_out.clone());
+            pipeline.uploaders.push(spawn("upload", move || upload(&shared, &incoming, &back))?);
+        }
+        Ok(pipeline)
+    }
+
+    /// The first failure of any thread.
+    pub fn check(&self) -> Result<(), Error> {
+        if !self.shared.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(lock(&self.shared.failure)?.take().unwrap_or(Error::Worker))
+    }
+
+    /// Stores a chunk unless this session or the index has it. Returns whether it was new.
+    pub fn store(&self, kind: ChunkKind, id: ChunkId, plain: &[u8]) -> Result<bool, Error> {
+        self.check()?;
+        self.shared.chunks.fetch_add(1, Ordering::Relaxed);
+        if self.shared.repo.index().contains(&id)? {
+            return Ok(false);
+        }
+        let full = {
+            let mut pending = lock(&self.shared.pending)?;
+            pending.forget(lock(&self.shared.indexed)?.drain(..));
+            if !pending.note(id) {
+                return Ok(false);
+            }
+            pending.append(kind, id, plain, || self.spare.recv().map_err(|_| Error::Worker))?
+        };
+        self.shared.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        self.shared.new_chunks.fetch_add(1, Ordering::Relaxed);
+        self.shared.monitor.add(Count::NewBytes, plain.len() as u64);
+        if let Some(job) = full {
+            self.submit(job)?;
+        }
+        Ok(true)
+    }
+
+    fn submit(&self, job: (PackKind, Segment)) -> Result<(), Error> {
+        match &self.jobs {
+            Some(jobs) => jobs.send(job).map_err(|_| Error::Worker),
+            None => Err(Error::Worker),
+        }
+    }
+
+    /// Ends all threads after all that was stored is durable and indexed. After a failure, what is
+    /// durable goes into the index all the same, for the next run.
+    pub fn finish(mut self) -> Result<Added, Error> {
+        let finished = self.drain();
+        if finished.is_err() {
+            // The first failure is the one to report.
+            let _ = self.abandon();
+        }
+        finished
+    }
+
+    fn drain(&mut self) -> Result<Added, Error> {
+        let rest = lock(&self.shared.pending)?.drain();
+        for job in rest {
+            self.submit(job)?;
+        }
+        self.stop_workers()?;
+        for kind in [PackKind::Data, PackKind::Meta] {
+            self.close_open_pack(kind)?;
+        }
+        self.stop_uploaders()?;
+        self.check()?;
+        self.shared.write_parts(true)?;
+        Ok(Added {
+            new_bytes: self.shared.new_bytes.load(Ordering::Relaxed),
+            new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
+            chunks: self.shared.chunks.load(Ordering::Relaxed),
+            stored_bytes: self.shared.stored_bytes.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Ends all threads and puts what is durable into the index, so that the next run reuses it.
+    pub fn abandon(mut self) -> Result<(), Error> {
+        self.shared.failed.store(true, Ordering::Relaxed);
+        self.stop_workers()?;
+        self.stop_uploaders()?;
+        self.shared.write_parts(false)
+    }
+
+    fn stop_workers(&mut self) -> Result<(), Error> {
+        drop(self.jobs.take());
+        join(&mut self.workers)
+    }
+
+    fn stop_uploaders(&mut self) -> Result<(), Error> {
+        drop(self.uploads.take());
+        join(&mut self.uploaders)
+    }
+
+    fn close_open_pack(&self, kind: PackKind) -> Result<(), Error> {
+        let open = lock(self.shared.open_pack(kind))?.take();
+        if let (Some(pack), Some(uploads)) = (open, &self.uploads) {
+            let built = self.shared.close(pack, &mut Scratch::default())?;
+            uploads.send(built).map_err(|_| Error::Worker)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    /// Threads end with the pipeline, whatever happened: a failure elsewhere must not leave them
+    /// working for nobody. `finish` and `abandon` have joined them already.
+    fn drop(&mut self) {
+        self.shared.failed.store(true, Ordering::Relaxed);
+        drop(self.jobs.take());
+        drop(self.uploads.take());
+        let _ = join(&mut self.workers);
+        let _ = join(&mut self.uploaders);
+        while self.spare_packs.try_recv().is_ok() {}
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|source| Error::Source { what: "a new thread's start".into(), source })
+}
+
+fn join(threads: &mut Vec<JoinHandle<()>>) -> Result<(), Error> {
+    let ended = threads.drain(..).map(|t| t.join()).filter(Result::is_err).count();
+    if ended == 0 { Ok(()) } else { Err(Error::Worker) }
+}
+
+impl Shared {
+    fn fail(&self, error: Error) {
+        if let Ok(mut failure) = self.failure.lock() {
+            failure.get_or_insert(error);
+        }
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn open_pack(&self, kind: PackKind) -> &Mutex<Option<PackBuilder>> {
+        match kind {
+            PackKind::Data => &self.data,
+            PackKind::Meta => &self.meta,
+        }
+    }
+
+    /// Finishes a pack and, before it gets its name, reads it back as a reader would.
+    fn close(&self, pack: PackBuilder, scratch: &mut Scratch) -> Result<Built, Error> {
+        let built = pack.finish()?;
+        if self.verify {
+            let fail = |reason: String| Error::SelfCheck { reason };
+            let opened = OpenPack::reopen(&built).map_err(|e| fail(e.to_string()))?;
+            if opened.directory != built.record.directory {
+                return Err(fail("its directory differs".into()));
+            }
+            let mut wrong = None;
+            let keys = self.repo.keys();
+            opened.read_all(keys, scratch, &mut |_, _| {}, &mut |_, _, reason| wrong = Some(reason));
+            if let Some(reason) = wrong {
+                return Err(fail(reason));
+            }
+        }
+        Ok(built)
+    }
+
+    /// Writes durable packs into index parts: data packs only, or everything at the end.
+    fn write_parts(&self, all: bool) -> Result<(), Error> {
+        let (data, meta) = {
+            let mut durable = lock(&self.durable)?;
+            durable.data_bytes = 0;
+            let meta = if all { std::mem::take(&mut durable.meta) } else { Vec::new() };
+            (std::mem::take(&mut durable.data), meta)
+        };
+        let mut records = data;
+        records.extend(meta);
+        for written in write_part(&self.repo, records)? {
+            self.stored_bytes.fetch_add(written.size, Ordering::Relaxed);
+            self.monitor.add(Count::StoredBytes, written.size);
+            lock(&self.indexed)?.extend(written.ids);
+        }
+        Ok(())
+    }
+}
+
+/// One compressing thread.
+struct Worker {
+    shared: Arc<Shared>,
+    jobs: Receiver<(PackKind, Segment)>,
+    spare: Sender<Segment>,
+    uploads: Sender<Built>,
+    spare_packs: Receiver<Vec<u8>>,
+}
+
+impl Worker {
+    fn run(&self) {
+        let mut scratch = Scratch::default();
+        let mut compressor = Compressor::new(self.shared.level).map_err(|e| Error::Codec(e.to_string()));
+        let mut coded = Vec::new();
+        for (kind, mut segment) in &self.jobs {
+            // After a failure the queue is still emptied, so that no producer waits for ever.
+            if !self.shared.failed.load(Ordering::Relaxed) {
+                let done = match &mut compressor {
+                    Ok(c) => self.pack(kind, &segment, c, &mut coded, &mut scratch),
+                    Err(_) => Err(Error::Codec("no compressor could be made".into())),
+                };
+                if let Err(e) = done {
+                    self.shared.fail(e);
+                }
+            }
+            segment.clear();
+            if self.spare.send(segment).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn pack(
+        &self,
+        kind: PackKind,
+        segment: &Segment,
+        compressor: &mut Compressor,
+        coded: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        let (coding, bytes) = match compressor.compress(&segment.plain, coded) {
+            Ok(Coded::Zstd) => (Coding::Zstd, &coded[..]),
+            Ok(Coded::Raw) => (Coding::Raw, &segment.plain[..]),
+            Err(e) => return Err(Error::Codec(e.to_string())),
+        };
+        let full = {
+            let mut open = lock(self.shared.open_pack(kind))?;
+            let full = open.take_if(|pack| !pack.fits(bytes.len(), segment.chunks.len()));
+            let pack = match &mut *open {
+                Some(pack) => pack,
+                None => open.insert(self.new_pack(kind)?),
+            };
+            pack.append(bytes, coding, &segment.chunks)?;
+            full
+        };
+        if let Some(pack) = full {
+            let built = self.shared.close(pack, scratch)?;
+            self.uploads.send(built).map_err(|_| Error::Worker)?;
+        }
+        Ok(())
+    }
+
+    fn new_pack(&self, kind: PackKind) -> Result<PackBuilder, Error> {
+        let buffer = self.spare_packs.recv().map_err(|_| Error::Worker)?;
+        PackBuilder::new(kind, self.shared.repo.keys(), self.shared.repo.random(), buffer)
+    }
+}
+
+/// One uploading thread.
+fn upload(shared: &Shared, incoming: &Receiver<Built>, back: &Sender<Vec<u8>>) {
+    for built in incoming {
+        let Built { bytes, record, .. } = built;
+        if !shared.failed.load(Ordering::Relaxed)
+            && let Err(e) = store_pack(shared, &bytes, record)
+        {
+            shared.fail(e);
+        }
+        if back.send(bytes).is_err() {
+            return;
+        }
+    }
+}
+
+fn store_pack(shared: &Shared, bytes: &[u8], record: PackRecord) -> Result<(), Error> {
+    let kind = record.directory.kind();
+    shared.repo.backend().put_new(&pack_name(kind, &record.id), bytes)?;
+    shared.stored_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    shared.monitor.add(Count::StoredBytes, bytes.len() as u64);
+    let due = {
+        let mut durable = lock(&shared.durable)?;
+        match kind {
+            PackKind::Data => {
+                durable.data_bytes += bytes.len() as u64;
+                durable.data.push(record);
+            }
+            PackKind::Meta => durable.meta.push(record),
+        }
+        durable.data_bytes >= PART_AFTER_BYTES
+    };
+    if due { shared.write_parts(false) } else { Ok(()) }
+}

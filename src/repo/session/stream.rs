@@ -1,0 +1,93 @@
+//! One stream on its way into the repository: bytes are cut into chunks, chunks become a content
+//! list. Neither the stream nor its list need fit in memory.
+
+use std::io::Read;
+
+use crate::base::kind::ChunkKind;
+use crate::base::monitor::Count;
+use crate::chunker::{Chunker, Window};
+use crate::format::list::{ListBuilder, ListEntry};
+use crate::repo::Error;
+use crate::repo::session::Session;
+
+/// What a stream became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Length in bytes.
+    pub len: u64,
+    /// The top of its content list.
+    pub entries: Vec<ListEntry>,
+}
+
+/// Writes one stream. Several may be open in one session.
+pub struct StreamWriter<'s> {
+    session: &'s Session,
+    window: Window,
+    list: ListBuilder,
+}
+
+impl<'s> StreamWriter<'s> {
+    pub(super) fn new(session: &'s Session) -> Self {
+        StreamWriter { session, window: Window::new(session.chunker()), list: ListBuilder::new() }
+    }
+
+    /// Appends `bytes`. What of the source they stand for is the caller's to report.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let taken = self.window.push(bytes);
+            bytes = &bytes[taken..];
+            cut(self.session, &mut self.window, &mut self.list, false)?;
+        }
+        Ok(())
+    }
+
+    /// Appends all that `source` gives, read straight into the window; `what` names it in errors.
+    /// Every piece is also shown to `also` (a hash, a count).
+    pub fn read_from(
+        &mut self,
+        source: &mut dyn Read,
+        what: &str,
+        also: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            self.session.check()?;
+            let space = self.window.space();
+            let n = match source.read(space) {
+                Ok(0) => return Ok(total),
+                Ok(n) => n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    // A source that gave up because the user asked to stop did not fail.
+                    self.session.check()?;
+                    return Err(Error::Source { what: what.to_owned(), source });
+                }
+            };
+            also(&space[..n]);
+            self.window.filled(n);
+            total += n as u64;
+            self.session.monitor().add(Count::SourceBytes, n as u64);
+            cut(self.session, &mut self.window, &mut self.list, false)?;
+        }
+    }
+
+    /// Ends the stream.
+    pub fn finish(mut self) -> Result<Content, Error> {
+        cut(self.session, &mut self.window, &mut self.list, true)?;
+        let session = self.session;
+        let len = self.list.content_len();
+        let entries = self.list.finish(&mut |kind, bytes| session.store(kind, bytes))?;
+        Ok(Content { len, entries })
+    }
+}
+
+/// Hands every whole chunk of the window to the session.
+fn cut(session: &Session, window: &mut Window, list: &mut ListBuilder, last: bool) -> Result<(), Error> {
+    let chunker: &Chunker = session.chunker();
+    while let Some(chunk) = window.next(chunker, last) {
+        let id = session.store(ChunkKind::Data, chunk)?;
+        let entry = ListEntry::Chunk { len: chunk.len() as u32, id };
+        list.push(entry, &mut |kind, bytes| session.store(kind, bytes))?;
+    }
+    Ok(())
+}

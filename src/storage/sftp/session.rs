@@ -1,0 +1,325 @@
+//! One connection to an SFTP server: the system's `ssh`, with the protocol on its standard input and
+//! output. Many threads share it, each waiting for its own answers.
+//!
+//! `ssh` brings the user's configuration, keys and agent. It ends when this process does, however
+//! that ends, because its input does. Two threads move the packets, so that nobody's wait can block
+//! on a pipe: a connection on which no answer comes for a minute is given up.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+
+use super::wire::{self, Reply, Request};
+use crate::storage::Context;
+use crate::storage::error::ErrorKind;
+
+/// Packets that wait to be sent; with the pieces of files that is a megabyte.
+const QUEUE: usize = 32;
+/// How soon a cancel is noticed.
+const POLL: Duration = Duration::from_millis(50);
+/// How often, and how long, to look whether ssh has ended by itself: a second in all.
+const END_POLLS: u32 = 200;
+const END_POLL: Duration = Duration::from_millis(5);
+/// Time for ssh to end after it was killed; what it started may hold on to its output.
+const COMPLAINT_MAX: Duration = Duration::from_secs(2);
+/// What ssh says is kept up to this length.
+const SAID_MAX: u64 = 4 << 10;
+
+/// Why a request was not answered.
+#[derive(Clone, Debug)]
+pub(super) struct Lost {
+    pub(super) kind: ErrorKind,
+    pub(super) reason: String,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    packets: Sender<Vec<u8>>,
+    next_id: AtomicU32,
+    extensions: Vec<String>,
+    /// Time without any answer after which the connection counts as lost. ssh itself notices a silent
+    /// network; this is for a server that hangs.
+    stall_timeout: Duration,
+    context: Context,
+    child: Mutex<Child>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Answers so far: whether it is alive.
+    answers: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    replies: HashMap<u32, Sender<Reply>>,
+    ended: bool,
+}
+
+/// A request that was sent and not yet answered.
+#[derive(Debug)]
+pub(super) struct Ticket(Receiver<Reply>);
+
+impl Session {
+    /// Starts `ssh` and greets the server.
+    pub(super) fn connect(
+        mut ssh: Command,
+        stall_timeout: Duration,
+        context: &Context,
+    ) -> Result<Self, Lost> {
+        // Not in the terminal's group: a Ctrl-C is for us to answer.
+        let spawned =
+            ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn();
+        let mut child = spawned.map_err(|error| Lost {
+            kind: ErrorKind::Config,
+            reason: format!("ssh cannot be started: {error}"),
+        })?;
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Lost { kind: ErrorKind::Other, reason: "ssh has no pipes".to_owned() });
+        };
+        let (complaint, complaints) = bounded(1);
+        start("ssh-errors", move || drop(complaint.send(what_it_says(errors))))?;
+        let (packets, to_send) = bounded(QUEUE);
+        start("sftp-send", move || send(input, &to_send))?;
+        let (greeting, greeted) = bounded(1);
+        let shared = Arc::new(Shared { waiting: Mutex::default(), answers: AtomicU64::new(0) });
+        let received = Arc::clone(&shared);
+        start("sftp-receive", move || receive(output, &greeting, &received))?;
+        let mut session = Session {
+            shared,
+            packets,
+            next_id: AtomicU32::new(1),
+            extensions: Vec::new(),
+            stall_timeout,
+            context: context.clone(),
+            child: Mutex::new(child),
+        };
+        match session.queue(wire::init()).and_then(|()| session.wait_for(&greeted)) {
+            Ok(extensions) => session.extensions = extensions,
+            Err(lost) if lost.kind == ErrorKind::Cancelled => return Err(lost),
+            Err(lost) => return Err(session.why_not(lost, &complaints)),
+        }
+        Ok(session)
+    }
+
+    /// Whether the server offers `extension`.
+    pub(super) fn has(&self, extension: &str) -> bool {
+        self.extensions.iter().any(|offered| offered == extension)
+    }
+
+    /// Whether it is of no use any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.waiting().ended
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub(super) fn send(&self, request: Request<'_>) -> Result<Ticket, Lost> {
+        self.check_cancel()?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = bounded(1);
+        {
+            let mut waiting = self.shared.waiting();
+            if waiting.ended {
+                return Err(lost());
+            }
+            waiting.replies.insert(id, sender);
+        }
+        self.queue(request.encode(id))?;
+        Ok(Ticket(receiver))
+    }
+
+    /// Sends a request whose answer matters to nobody, even after a cancel; as well as it can.
+    pub(super) fn tidy(&self, request: Request<'_>) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let _ = self.packets.send_timeout(request.encode(id), POLL);
+    }
+
+    /// Waits for the answer to a request.
+    pub(super) fn wait(&self, ticket: &Ticket) -> Result<Reply, Lost> {
+        self.wait_for(&ticket.0)
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(super) fn ask(&self, request: Request<'_>) -> Result<Reply, Lost> {
+        let ticket = self.send(request)?;
+        self.wait(&ticket)
+    }
+
+    fn check_cancel(&self) -> Result<(), Lost> {
+        match self.context.cancel.is_cancelled() {
+            false => Ok(()),
+            true => Err(Lost { kind: ErrorKind::Cancelled, reason: "interrupted".to_owned() }),
+        }
+    }
+
+    fn queue(&self, packet: Vec<u8>) -> Result<(), Lost> {
+        let mut packet = packet;
+        let mut patience = Patience::new(self);
+        loop {
+            match self.packets.send_timeout(packet, POLL) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Disconnected(_)) => return Err(lost()),
+                Err(SendTimeoutError::Timeout(back)) => packet = back,
+            }
+            patience.check()?;
+        }
+    }
+
+    fn wait_for<T>(&self, receiver: &Receiver<T>) -> Result<T, Lost> {
+        let mut patience = Patience::new(self);
+        loop {
+            match receiver.recv_timeout(POLL) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+                Err(RecvTimeoutError::Timeout) => patience.check()?,
+            }
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the server did not greet: ssh says it in words only.
+    fn why_not(&self, lost: Lost, complaints: &Receiver<String>) -> Lost {
+        // It may be alive still, if what it reached is no SFTP server.
+        let _ = self.child().kill();
+        let said = complaints.recv_timeout(COMPLAINT_MAX).unwrap_or_default();
+        if said.is_empty() {
+            return lost;
+        }
+        let says = |words: &str| said.contains(words);
+        let kind = match () {
+            () if says("Permission denied") || says("Host key verification failed") => ErrorKind::Permission,
+            () if says("subsystem request failed") || says("Bad configuration option") => ErrorKind::Config,
+            () => ErrorKind::Temporary,
+        };
+        Lost { kind, reason: format!("ssh says: {said}") }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // No more packets: what is left is sent, and ssh ends when its input does.
+        self.packets = bounded(0).0;
+        let mut child = self.child();
+        for _ in 0..END_POLLS {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(END_POLL);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks for cancels and hanging servers during a wait.
+struct Patience<'a> {
+    session: &'a Session,
+    answers: u64,
+    since: Duration,
+}
+
+impl<'a> Patience<'a> {
+    fn new(session: &'a Session) -> Self {
+        let answers = session.shared.answers.load(Ordering::Relaxed);
+        Patience { session, answers, since: session.context.timer.elapsed() }
+    }
+
+    fn check(&mut self) -> Result<(), Lost> {
+        self.session.check_cancel()?;
+        let (answers, now) =
+            (self.session.shared.answers.load(Ordering::Relaxed), self.session.context.timer.elapsed());
+        if answers != self.answers {
+            (self.answers, self.since) = (answers, now);
+        } else if now.saturating_sub(self.since) > self.session.stall_timeout {
+            // The threads end with it.
+            let _ = self.session.child().kill();
+            let reason = format!("the server gave no answer for {:?}", self.session.stall_timeout);
+            return Err(Lost { kind: ErrorKind::Temporary, reason });
+        }
+        Ok(())
+    }
+}
+
+fn lost() -> Lost {
+    Lost { kind: ErrorKind::Temporary, reason: "the connection was lost".to_owned() }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Lost> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(drop).map_err(|error| Lost { kind: ErrorKind::Other, reason: format!("no thread: {error}") })
+}
+
+/// What ssh complains about, in one line.
+fn what_it_says(errors: ChildStderr) -> String {
+    let mut said = Vec::new();
+    let mut errors = BufReader::new(errors);
+    let _ = errors.by_ref().take(SAID_MAX).read_to_end(&mut said);
+    // Read on, lest it blocks.
+    let _ = io::copy(&mut errors, &mut io::sink());
+    let said = String::from_utf8_lossy(&said);
+    let plain: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Sends packets until the session is dropped or the connection breaks.
+fn send(mut input: ChildStdin, packets: &Receiver<Vec<u8>>) {
+    for packet in packets {
+        if input.write_all(&packet).is_err() {
+            return;
+        }
+    }
+}
+
+/// Hands answers to those who wait for them until the connection ends.
+fn receive(output: ChildStdout, greeting: &Sender<Vec<String>>, shared: &Shared) {
+    let mut output = BufReader::with_capacity(64 << 10, output);
+    // Any error is the end of it: the stream cannot be found again.
+    if let Some(extensions) = read_packet(&mut output).ok().and_then(|packet| wire::decode_version(&packet)) {
+        let _ = greeting.send(extensions);
+        while let Some((id, reply)) = read_packet(&mut output).ok().and_then(|packet| wire::decode(&packet)) {
+            shared.answers.fetch_add(1, Ordering::Relaxed);
+            let waiting = shared.waiting().replies.remove(&id);
+            if let Some(waiting) = waiting {
+                // Nobody may wait any more.
+                let _ = waiting.send(reply);
+            }
+        }
+    }
+    let mut waiting = shared.waiting();
+    waiting.ended = true;
+    // Whoever waits is told by the end of the channel.
+    waiting.replies.clear();
+}
+
+fn read_packet(output: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut len = [0u8; 4];
+    output.read_exact(&mut len)?;
+    let len = u32::from_be_bytes(len);
+    if len > wire::PACKET_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut packet = vec![0; len as usize];
+    output.read_exact(&mut packet)?;
+    Ok(packet)
+}

@@ -1,0 +1,272 @@
+//! What `ls`, `cat` and restore see: entries by path, some stored, some made while they are read.
+
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::clock::Cancel;
+use crate::base::monitor::{Count, Monitor};
+use crate::format::node::{FileMeta, Node, NodeType};
+use crate::repo::Error;
+use crate::repo::read::{ChunkReader, ContentReader, Entries};
+use crate::vfs::{Children, Database};
+
+/// The exact dump of a database.
+const DUMP: &str = "database.dump";
+/// The same with offsets filled in.
+const SEEKABLE: &str = "database.seekable.dump";
+/// Its definitions as SQL.
+const SCHEMA: &str = "schema.sql";
+/// What the snapshot records of it.
+const INFO: &str = "info.json";
+/// The folders of a database that are shown as they are stored.
+const FOLDERS: [&str; 2] = ["large-objects", "tables"];
+
+/// What an entry is to its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Has children.
+    Directory,
+    /// Has bytes.
+    File,
+    /// A symbolic link, a device, or something that a later version knows.
+    Special,
+}
+
+/// One entry of a view.
+#[derive(Clone)]
+pub struct Entry {
+    /// Its name; empty for the root.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Bytes it has; absent for directories, and for what is made while it is read.
+    pub size: Option<u64>,
+    /// What a file system knew about it.
+    pub meta: FileMeta,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Stored(Box<Node>),
+    Database(Rc<Database>),
+    Made(Rc<Database>, Made),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Dump,
+    Seekable,
+    Schema,
+    Info,
+}
+
+/// What is left of a directory's children.
+pub struct Listing(Listed);
+
+enum Listed {
+    Stored(Children),
+    Made(std::vec::IntoIter<Entry>),
+}
+
+/// A snapshot as a tree.
+pub struct View {
+    reader: Arc<ChunkReader>,
+    cancel: Cancel,
+    root: Node,
+}
+
+impl View {
+    /// The snapshot whose root node is `root`.
+    pub fn new(reader: Arc<ChunkReader>, root: Node, cancel: Cancel) -> Self {
+        View { reader, cancel, root }
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Entry {
+        stored(self.root.clone())
+    }
+
+    /// The entry at `path`; empty parts are ignored, so `/a//b/` is `a/b`.
+    pub fn find(&self, path: &[u8]) -> Result<Option<Entry>, Error> {
+        let mut entry = self.root();
+        for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            match self.child(&entry, part)? {
+                Some(found) => entry = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    fn child(&self, parent: &Entry, name: &[u8]) -> Result<Option<Entry>, Error> {
+        match &parent.source {
+            Source::Stored(node) => {
+                let found = Children::new(node.children.clone()).find(&self.reader, name)?;
+                found.map(|node| self.entry(node)).transpose()
+            }
+            Source::Database(_) => {
+                let mut found = None;
+                self.children(parent, &mut |entry| {
+                    if entry.name == name {
+                        found = Some(entry);
+                    }
+                    Ok(())
+                })?;
+                Ok(found)
+            }
+            Source::Made(..) => Ok(None),
+        }
+    }
+
+    /// Calls `each` for every child of a directory, in order of name.
+    pub fn children(
+        &self,
+        parent: &Entry,
+        each: &mut dyn FnMut(Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut listing = self.list(parent)?;
+        while let Some(entry) = self.next(&mut listing)? {
+            each(entry)?;
+        }
+        Ok(())
+    }
+
+    /// The children of a directory, to be asked for one after another with [`View::next`].
+    pub fn list(&self, parent: &Entry) -> Result<Listing, Error> {
+        Ok(Listing(match &parent.source {
+            Source::Stored(node) => Listed::Stored(Children::new(node.children.clone())),
+            Source::Database(database) => Listed::Made(database_children(database)?.into_iter()),
+            Source::Made(..) => Listed::Made(Vec::new().into_iter()),
+        }))
+    }
+
+    /// The next child, in order of name.
+    pub fn next(&self, listing: &mut Listing) -> Result<Option<Entry>, Error> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        match &mut listing.0 {
+            Listed::Stored(children) => children.next(&self.reader)?.map(|node| self.entry(node)).transpose(),
+            Listed::Made(entries) => Ok(entries.next()),
+        }
+    }
+
+    /// Opens a node; a database becomes what is shown of it.
+    fn entry(&self, node: Node) -> Result<Entry, Error> {
+        if node.kind != NodeType::Database {
+            return Ok(stored(node));
+        }
+        let database = Database::open(self.reader.clone(), self.cancel.clone(), node)?;
+        Ok(Entry {
+            name: database.node().name.clone(),
+            kind: EntryKind::Directory,
+            size: None,
+            meta: FileMeta::default(),
+            source: Source::Database(Rc::new(database)),
+        })
+    }
+
+    /// The database that an entry is, if it is one.
+    pub fn database<'e>(&self, entry: &'e Entry) -> Option<&'e Database> {
+        match &entry.source {
+            Source::Database(database) => Some(database),
+            _ => None,
+        }
+    }
+
+    /// Writes the bytes of a file to `out`; returns how many. Every byte was verified before.
+    pub fn write(&self, entry: &Entry, out: &mut dyn Write, monitor: &dyn Monitor) -> Result<u64, Error> {
+        let mut out = Counted { out, monitor };
+        match &entry.source {
+            Source::Stored(node) => self.write_stored(node, &mut out),
+            Source::Database(_) => {
+                Err(Error::Usage("a database is a directory: name one of its files".into()))
+            }
+            Source::Made(database, Made::Dump) => database.write_dump(None, &mut out),
+            Source::Made(database, Made::Seekable) => database.write_seekable(&mut out),
+            Source::Made(database, Made::Schema) => {
+                write_all(&mut out, &database.schema()?.unwrap_or_default())
+            }
+            Source::Made(database, Made::Info) => write_all(&mut out, database.info_bytes()),
+        }
+    }
+
+    fn write_stored(&self, node: &Node, out: &mut dyn Write) -> Result<u64, Error> {
+        let entries = Entries::new(node.content.clone());
+        let mut content = ContentReader::new(self.reader.clone(), entries, self.cancel.clone())?;
+        let mut written = 0;
+        loop {
+            let bytes = content.next_bytes()?;
+            if bytes.is_empty() {
+                return Ok(written);
+            }
+            written += write_all(out, bytes)?;
+        }
+    }
+}
+
+fn stored(node: Node) -> Entry {
+    let kind = match node.kind {
+        NodeType::Directory | NodeType::Database => EntryKind::Directory,
+        NodeType::File | NodeType::Stream | NodeType::Globals => EntryKind::File,
+        _ => EntryKind::Special,
+    };
+    Entry {
+        name: node.name.clone(),
+        kind,
+        size: node.size,
+        meta: node.meta.clone(),
+        source: Source::Stored(Box::new(node)),
+    }
+}
+
+fn database_children(database: &Rc<Database>) -> Result<Vec<Entry>, Error> {
+    let file = |name: &str, size, made| Entry {
+        name: name.into(),
+        kind: EntryKind::File,
+        size,
+        meta: FileMeta::default(),
+        source: Source::Made(database.clone(), made),
+    };
+    let len = Some(database.dump_len());
+    let info_len = database.info_bytes().len() as u64;
+    let mut children = vec![
+        file(DUMP, len, Made::Dump),
+        file(SEEKABLE, len, Made::Seekable),
+        file(INFO, Some(info_len), Made::Info),
+    ];
+    if database.info().split {
+        children.push(file(SCHEMA, None, Made::Schema));
+    }
+    for folder in FOLDERS {
+        children.extend(database.stored(folder)?.map(stored));
+    }
+    children.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(children)
+}
+
+fn write_all(out: &mut dyn Write, bytes: &[u8]) -> Result<u64, Error> {
+    let written = out.write_all(bytes);
+    written.map_err(|source| Error::Sink { what: "what was read".into(), source })?;
+    Ok(bytes.len() as u64)
+}
+
+/// Reports bytes as they go out.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    monitor: &'a dyn Monitor,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.monitor.add(Count::DoneBytes, n as u64);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
