@@ -1,0 +1,14 @@
+//! The program as its user meets it: help, usage errors, what is printed where, exit statuses.
+//! Runs the real binary; what the library does is tested beside the library.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod checks;
+mod database;
+mod demo;
+mod failures;
+mod help;
+mod integration;
+mod manners;
+mod program;
+mod stream;
+mod usage;

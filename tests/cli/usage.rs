@@ -1,0 +1,56 @@
+//! Mistakes on the command line: what is said, to standard error, with status 2.
+
+use crate::program::{Run, run};
+
+/// The message of a run that must fail as bad usage and print no result.
+#[track_caller]
+fn refused(run: &Run) -> &str {
+    assert_eq!(run.status, 2, "{run:?}");
+    assert!(run.stdout.is_empty(), "{run:?}");
+    &run.stderr
+}
+
+#[test]
+fn no_command_shows_the_help() {
+    assert!(refused(&run(&[])).contains("Usage: kamba-vault [OPTIONS] <COMMAND>"));
+    assert!(refused(&run(&["snapshot"])).contains("  stdin "));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let cases: &[&[&str]] = &[
+        &["snapshto"],
+        &["mount"],
+        &["snapshot", "files"],
+        &["snapshot", "stdin"],
+        &["snapshot", "command", "--name", "x"],
+        &["snapshot", "db", "--dbname", "a", "--url", "postgresql://b"],
+        &["restore", "db", "latest"],
+        &["restore", "db", "latest", "--dbname", "a", "--jobs", "0"],
+        &["restore", "db", "latest", "--dbname", "a", "--schema-only", "--data-only"],
+        &["check", "--read-data", "--read-data-subset", "10%"],
+        &["check", "--read-data-subset", "10"],
+        &["init", "--chunk-size", "48K"],
+        &["snapshots", "--latest", "x"],
+        &["--limit-upload", "0", "stats"],
+        &["--option", "novalue", "stats"],
+        &["-q", "-v", "stats"],
+        &["--password-file", "a", "--password-command", "b", "stats"],
+    ];
+    let mut said = String::new();
+    for args in cases {
+        let run = run(args);
+        said.push_str(&format!("$ kamba-vault {}\n{}\n", args.join(" "), refused(&run)));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn errors_are_json_lines_for_programs() {
+    let run = run(&["--json", "stats"]);
+    let error: serde_json::Value = serde_json::from_str(refused(&run)).unwrap();
+    assert_eq!(error["message_type"], "error");
+    assert_eq!(error["status"], 2);
+    assert_eq!(error["class"], "usage");
+    assert_eq!(run.stderr.lines().count(), 1);
+}

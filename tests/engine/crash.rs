@@ -1,0 +1,126 @@
+//! The machine dies at every step of a snapshot: afterwards the repository opens, checks clean
+//! (I-10), what was committed is there and nothing else, and the next run succeeds and reuses what
+//! reached the index.
+
+use std::sync::Arc;
+
+use kamba_vault::base::clock::Cancel;
+use kamba_vault::repo::roots;
+use kamba_vault::storage::{Backend, Effect, ErrorKind, Fault, Memory, Op, Record, Rule};
+
+use crate::support::{self, Vault, rows, snapshot};
+
+/// A repository with one snapshot in it.
+fn begun() -> Arc<Memory> {
+    let vault = Vault::new();
+    snapshot(&vault.repo, "before", &rows(1, 200_000)).unwrap();
+    vault.memory
+}
+
+fn copy_of(memory: &Memory) -> Arc<Memory> {
+    let copy = Arc::new(Memory::new());
+    for name in support::names(memory, "") {
+        copy.put_new(&name, &memory.get(&name, u64::MAX).unwrap()).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn dying_at_every_step_leaves_garbage_at_most() {
+    let before = begun();
+    let data = rows(2, 900_000);
+    let mut steps = 0;
+    loop {
+        let mut died = false;
+        for last_has_effect in [false, true] {
+            let memory = copy_of(&before);
+            let fault = Arc::new(Fault::new(memory.clone()));
+            let backend: Arc<dyn Backend> = fault.clone();
+            let cache = support::folder();
+            let repo = support::open(&backend, cache.path());
+            fault.crash_after(steps, last_has_effect);
+            let made = snapshot(&repo, "during", &data);
+            died |= fault.has_crashed();
+            drop(repo);
+            // Another process, with the cache of the dead one and with a new one.
+            let other = support::folder();
+            for cache in [cache.path(), other.path()] {
+                let backend: Arc<dyn Backend> = memory.clone();
+                let repo = support::open(&backend, cache);
+                let report = support::check_all(&repo);
+                assert!(report.is_clean(), "step {steps}, {last_has_effect}: {report:#?}");
+                let listing = roots::list(&repo, &Cancel::new()).unwrap();
+                // A reply that got lost with the machine leaves a whole snapshot or none.
+                let committed = listing.snapshots.len() - 1;
+                assert!(committed <= 1 && (made.is_err() || committed == 1), "step {steps}");
+            }
+            let backend: Arc<dyn Backend> = memory.clone();
+            let repo = support::open(&backend, other.path());
+            let again = snapshot(&repo, "during", &data).unwrap();
+            assert!(support::assert_clean(&repo).snapshots >= 2);
+            if made.is_ok() {
+                assert_eq!(again.added.new_chunks, 0);
+            }
+        }
+        if !died {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps >= 5, "lease, packs, index part, root, lease: {steps} steps");
+}
+
+#[test]
+fn what_reached_the_index_is_reused_after_a_crash() {
+    let memory = begun();
+    let data = rows(3, 900_000);
+    let fault = Arc::new(Fault::new(memory.clone()));
+    let backend: Arc<dyn Backend> = fault.clone();
+    let cache = support::folder();
+    let repo = support::open(&backend, cache.path());
+    // Everything works but the root.
+    fault.add(Rule::new(Effect::Fail(ErrorKind::Full), |op, name| {
+        op == Op::Put && name.starts_with("roots/")
+    }));
+    let failed = snapshot(&repo, "during", &data).unwrap_err();
+    assert!(failed.to_string().contains("roots/"), "{failed}");
+    fault.clear();
+    let again = snapshot(&repo, "during", &data).unwrap();
+    assert_eq!(again.added.new_chunks, 0, "{again:?}");
+    assert_eq!(support::assert_clean(&repo).snapshots, 2);
+}
+
+#[test]
+fn a_full_disk_in_the_middle_is_a_clear_error_and_the_next_run_goes_on() {
+    let memory = begun();
+    let data = support::noise(4, 40_000_000);
+    let fault = Arc::new(Fault::new(memory.clone()));
+    let backend: Arc<dyn Backend> = fault.clone();
+    let cache = support::folder();
+    let repo = support::open(&backend, cache.path());
+    let data_pack = |op, name: &str| op == Op::Put && name.starts_with("data/");
+    fault.add(Rule::new(Effect::Fail(ErrorKind::Full), data_pack).after(1));
+    let failed = snapshot(&repo, "during", &data).unwrap_err();
+    assert!(failed.hint().is_some_and(|hint| hint.contains("space")), "{failed}");
+    assert!(support::assert_clean(&repo).snapshots == 1);
+    fault.clear();
+    let again = snapshot(&repo, "during", &data).unwrap();
+    assert!(again.added.new_bytes < 30_000_000, "the pack that was stored is used: {:?}", again.added);
+    assert_eq!(support::assert_clean(&repo).snapshots, 2);
+}
+
+#[test]
+fn an_unchanged_stream_costs_a_lease_and_a_root() {
+    let memory = begun();
+    let record = Arc::new(Record::new(memory));
+    let backend: Arc<dyn Backend> = record.clone();
+    let cache = support::folder();
+    let repo = support::open(&backend, cache.path());
+    record.clear();
+    let made = snapshot(&repo, "before", &rows(1, 200_000)).unwrap();
+    assert_eq!((made.added.new_chunks, made.added.stored_bytes), (0, 0));
+    let puts: Vec<String> = record.calls().into_iter().filter(|c| c.op == Op::Put).map(|c| c.name).collect();
+    assert_eq!(puts.len(), 2, "{puts:?}");
+    assert!(puts[0].starts_with("leases/") && puts[1].starts_with("roots/"), "{puts:?}");
+    assert_eq!(record.total(Op::GetRange).calls, 0, "no data is read to write");
+}

@@ -1,0 +1,228 @@
+//! Snapshots of a writer that holds a key and means ill: they cost time and an error at most.
+
+use std::sync::Arc;
+
+use kamba_vault::base::class::Class;
+use kamba_vault::base::clock::{Cancel, Timestamp};
+use kamba_vault::base::id::{ChunkId, SessionId, SlotId};
+use kamba_vault::base::kind::PackKind;
+use kamba_vault::base::limits::{SMALL_OBJECT_MAX, TREE_DEPTH_MAX};
+use kamba_vault::base::monitor::Silent;
+use kamba_vault::format::attrs::Unknown;
+use kamba_vault::format::index::{IndexPart, PackRecord};
+use kamba_vault::format::list::ListEntry;
+use kamba_vault::format::name::{INDEX, ObjectName, keyslot_name, root_name};
+use kamba_vault::format::node::{Node, NodeType};
+use kamba_vault::format::pack::{Directory, Stored};
+use kamba_vault::format::root::{RootBody, SnapshotKind, Stats};
+use kamba_vault::format::tree::TreeBuilder;
+use kamba_vault::ops::check::{ReadData, Report, check};
+use kamba_vault::ops::{Error, look, stats};
+use kamba_vault::repo::session::Session;
+use kamba_vault::repo::{Repository, index, roots};
+use kamba_vault::storage::{Backend, Memory};
+use tempfile::TempDir;
+
+use crate::support;
+
+fn repository() -> (Repository, TempDir) {
+    let (repo, _, cache) = repository_in_memory();
+    (repo, cache)
+}
+
+fn repository_in_memory() -> (Repository, Arc<Memory>, TempDir) {
+    let memory = Arc::new(Memory::new());
+    let backend: Arc<dyn Backend> = memory.clone();
+    support::init(&backend);
+    let cache = tempfile::tempdir().unwrap();
+    (support::open(&backend, cache.path()), memory, cache)
+}
+
+fn listing(session: &Session, nodes: &[Node]) -> Vec<ListEntry> {
+    let mut tree = TreeBuilder::new();
+    let store = &mut |kind, bytes: &[u8]| session.store(kind, bytes);
+    nodes.iter().for_each(|node| tree.push(node, store).unwrap());
+    tree.finish(store).unwrap()
+}
+
+/// `depth` folders in each other, each holding the one below it under all of `names`; `leaf` is in the
+/// innermost.
+fn nested(session: &Session, depth: usize, names: &[&str], leaf: Node) -> Vec<ListEntry> {
+    let mut children = listing(session, &[leaf]);
+    for _ in 1..depth {
+        let folder = |name: &&str| Node::with_children(*name, NodeType::Directory, children.clone());
+        let nodes: Vec<Node> = names.iter().map(folder).collect();
+        children = listing(session, &nodes);
+    }
+    children
+}
+
+fn commit(repo: &Repository, session: Session, children: Vec<ListEntry>, source_bytes: u64) {
+    let committed = session.commit(|session, _| {
+        Ok(RootBody {
+            session,
+            repository: repo.id(),
+            kind: SnapshotKind::Files,
+            sequence: 1,
+            previous: None,
+            started: Timestamp(1),
+            ended: Timestamp(2),
+            root: Node::with_children([], NodeType::Directory, children),
+            host: None,
+            user: None,
+            tags: Vec::new(),
+            sources: Vec::new(),
+            stats: Stats { source_bytes, ..Stats::default() },
+            flags: 0,
+            program: None,
+            parent: None,
+            description: None,
+            unknown: Unknown::default(),
+        })
+    });
+    committed.unwrap();
+}
+
+fn checked(repo: &Repository) -> Report {
+    check(repo, ReadData::All, &Silent, &Cancel::new()).unwrap()
+}
+
+/// How many entries there are in the only snapshot.
+fn entries(repo: &Repository) -> Result<usize, Error> {
+    let listing = roots::list(repo, &Cancel::new()).unwrap();
+    let view = look::view(repo, &listing.snapshots[0], &Silent, &Cancel::new()).unwrap();
+    let mut count = 0;
+    let walked = look::walk(&view, &view.root(), "", true, &mut |_, _| {
+        count += 1;
+        Ok(())
+    });
+    walked.map(|()| count)
+}
+
+#[test]
+fn folders_are_walked_to_the_limit_and_no_deeper() {
+    for (depth, fits) in [(TREE_DEPTH_MAX, true), (TREE_DEPTH_MAX + 1, false)] {
+        let (repo, _cache) = repository();
+        let session = support::begin(&repo).unwrap();
+        let children = nested(&session, depth, &["a"], Node::new("leaf", NodeType::Fifo));
+        commit(&repo, session, children, 1);
+        let report = checked(&repo);
+        match entries(&repo) {
+            Ok(count) => {
+                assert!(fits && report.is_clean());
+                assert_eq!(count, depth);
+            }
+            Err(e) => {
+                assert!(!fits && e.class() == Class::Damaged, "{e}");
+                assert_eq!(report.hurt.len(), 1);
+                assert!(report.hurt[0].reason.contains("nested too deep"));
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_that_hold_each_other_over_and_over_are_checked_once() {
+    let (repo, _cache) = repository();
+    let session = support::begin(&repo).unwrap();
+    let lost = ListEntry::Chunk { len: 9, id: ChunkId([7; 32]) };
+    let leaf = Node::with_content("lost", NodeType::File, vec![lost]).unwrap();
+    // There are 2^50 paths to the file.
+    let children = nested(&session, 51, &["a", "b"], leaf);
+    commit(&repo, session, children, 9);
+    let hurt = checked(&repo).hurt;
+    let file = ["a"; 50].join("/") + "/lost";
+    assert!(hurt.iter().any(|hurt| hurt.path == file));
+    assert!(hurt.iter().any(|hurt| hurt.path == "b" && hurt.reason.contains("that of a,")), "{hurt:?}");
+    assert_eq!(hurt.len(), 51);
+}
+
+/// Replaces the index by one that tells of each data pack what `lie` makes of the truth.
+fn lie(repo: &Repository, lie: impl Fn(&mut PackRecord)) {
+    let mut names = Vec::new();
+    repo.backend().list(INDEX, &mut |entry| names.push(entry.name)).unwrap();
+    for name in names {
+        let Some(ObjectName::Index(id)) = ObjectName::parse(&name) else { panic!("{name}") };
+        let plain = index::read_part(repo, &id).unwrap();
+        let part = IndexPart::decode(&plain).unwrap();
+        let mut records: Vec<PackRecord> = part.packs().iter().map(|pack| part.record(pack)).collect();
+        records.iter_mut().filter(|pack| pack.directory.kind() == PackKind::Data).for_each(&lie);
+        repo.backend().delete(&name).unwrap();
+        index::write_part(repo, records).unwrap();
+    }
+}
+
+/// Its first two chunks trade their lengths.
+fn other_lengths(pack: &mut PackRecord) {
+    let honest = pack.directory.clone();
+    pack.directory = Directory::new(honest.kind());
+    for segment in honest.segments() {
+        let stored = Stored { len: segment.stored_len, coding: segment.coding, depth: segment.depth };
+        let mut chunks = honest.chunks_of(segment).to_vec();
+        assert_ne!(chunks[0].len, chunks[1].len);
+        (chunks[0].len, chunks[1].len) = (chunks[1].len, chunks[0].len);
+        pack.directory.push(stored, &[], &chunks).unwrap();
+    }
+}
+
+#[test]
+fn what_an_index_that_lies_makes_unreadable_is_found() {
+    let other_key = |pack: &mut PackRecord| pack.wrapped[40] ^= 1;
+    for (what, told) in [("lengths", other_lengths as fn(&mut PackRecord)), ("key", other_key)] {
+        let (repo, cache) = repository();
+        let session = support::begin(&repo).unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let mut stream = session.stream();
+            stream.write(bytes).unwrap();
+            Node::with_content(name, NodeType::File, stream.finish().unwrap().entries).unwrap()
+        };
+        // One segment of three chunks: the third begins where it did, the others do not.
+        let nodes = [file("a", b"short"), file("b", b"somewhat longer"), file("c", b"untouched")];
+        let children = listing(&session, &nodes);
+        commit(&repo, session, children, 1);
+        assert!(checked(&repo).is_clean());
+        lie(&repo, told);
+        let fresh = cache.path().join("fresh");
+        let repo = repo.with_cache(&fresh).unwrap();
+        let report = checked(&repo);
+        assert_eq!(report.damaged.len(), 1, "{what}: {report:?}");
+        let snapshots = roots::list(&repo, &Cancel::new()).unwrap().snapshots;
+        let view = look::view(&repo, &snapshots[0], &Silent, &Cancel::new()).unwrap();
+        for name in ["a", "b", "c"] {
+            let entry = view.find(name.as_bytes()).unwrap().unwrap();
+            let is_read = view.write(&entry, &mut Vec::new(), &Silent).is_ok();
+            let is_hurt = report.hurt.iter().any(|hurt| hurt.path == name);
+            assert_eq!(is_read, !is_hurt, "{what}: {name} in {report:?}");
+            assert_eq!(is_read, what == "lengths" && name == "c");
+        }
+        // Without reading data too, a key that is wrong is no reason to stop.
+        check(&repo, ReadData::None, &Silent, &Cancel::new()).unwrap();
+    }
+}
+
+#[test]
+fn an_object_that_is_too_large_hides_no_other() {
+    let (repo, memory, cache) = repository_in_memory();
+    let session = support::begin(&repo).unwrap();
+    commit(&repo, session, Vec::new(), 1);
+    let bytes = vec![0; SMALL_OBJECT_MAX as usize + 1];
+    let name = root_name(&SessionId([1; 16]));
+    memory.overwrite(&name, &bytes);
+    memory.overwrite(&keyslot_name(&SlotId([0; 16])), &bytes);
+    let backend: Arc<dyn Backend> = memory;
+    let repo = support::open(&backend, &cache.path().join("fresh"));
+    let listing = roots::list(&repo, &Cancel::new()).unwrap();
+    assert_eq!((listing.snapshots.len(), &listing.damaged[0].0), (1, &name));
+    assert_eq!(checked(&repo).damaged.len(), 2);
+}
+
+#[test]
+fn sizes_that_snapshots_claim_do_not_overflow() {
+    let (repo, _cache) = repository();
+    for _ in 0..2 {
+        let session = support::begin(&repo).unwrap();
+        commit(&repo, session, Vec::new(), u64::MAX);
+    }
+    let stats = stats::stats(&repo, &Silent, &Cancel::new()).unwrap();
+    assert_eq!((stats.snapshots.len(), stats.source_bytes), (2, u64::MAX));
+}

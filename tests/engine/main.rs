@@ -1,0 +1,12 @@
+//! The engine below the command line, against backends in memory and in folders.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commit;
+mod crash;
+mod damage;
+mod hostile;
+mod roundtrip;
+mod writers;

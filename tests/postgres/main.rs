@@ -1,0 +1,10 @@
+//! PostgreSQL for real: throwaway clusters of the installed version, its own pg_dump and
+//! pg_restore. Without an installed server these tests fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod dumps;
+mod programs;
+mod repository;
+mod restores;
+mod servers;
+mod support;

@@ -1,0 +1,199 @@
+//! The local backend: what is particular to files and folders.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use kamba_vault::base::clock::{Clock, SystemClock, Timestamp};
+use kamba_vault::storage::{Backend, ErrorKind, Local};
+
+use crate::conformance::{self, kind, listed, noise};
+use crate::servers::SmallDisk;
+
+fn open(path: &Path) -> Local {
+    Local::open(path).unwrap()
+}
+
+#[test]
+fn local_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::run(&|place| Arc::new(open(&folder.path().join(place))) as Arc<dyn Backend>);
+}
+
+#[test]
+fn the_first_object_makes_the_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("a/b/c");
+    let backend = open(&root);
+    assert!(!folder.path().join("a").exists(), "opening makes nothing");
+    backend.put_new("data/3f/x", b"x").unwrap();
+    for (path, mode) in [("", 0o700), ("data", 0o700), ("data/3f", 0o700), ("data/3f/x", 0o600)] {
+        let metadata = fs::metadata(root.join(path)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, mode, "{path}");
+    }
+}
+
+#[test]
+fn a_file_is_no_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, b"x").unwrap();
+    assert_eq!(kind(Local::open(&file)), ErrorKind::Config);
+}
+
+#[test]
+fn temporary_and_foreign_files_are_not_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(folder.path());
+    backend.put_new("data/x", b"x").unwrap();
+    for foreign in ["data/.tmp-0011", ".DS_Store", "data/README.TXT", "data/x~", "lost+found"] {
+        fs::write(folder.path().join(foreign), b"y").unwrap();
+    }
+    fs::create_dir(folder.path().join(".git")).unwrap();
+    fs::write(folder.path().join(".git/x"), b"y").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.path().join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    assert_eq!(listed(&backend, "").into_keys().collect::<Vec<_>>(), ["data/x"]);
+    assert_eq!(backend.stat("fifo").unwrap(), None);
+    assert_eq!(kind(backend.put_new("fifo", b"x")), ErrorKind::Exists);
+}
+
+#[test]
+fn a_folder_may_be_a_link_even_one_that_leads_back() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    symlink(elsewhere.path(), folder.path().join("data")).unwrap();
+    let backend = open(folder.path());
+    backend.put_new("data/3f/x", b"x").unwrap();
+    assert_eq!(listed(&backend, "").into_keys().collect::<Vec<_>>(), ["data/3f/x"]);
+    symlink(folder.path(), folder.path().join("loop")).unwrap();
+    assert!(listed(&backend, "").contains_key("data/3f/x"), "a loop ends");
+    symlink("nowhere", folder.path().join("dangling")).unwrap();
+    assert!(listed(&backend, "").contains_key("data/3f/x"));
+}
+
+#[test]
+fn old_temporary_files_are_swept_and_young_ones_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(folder.path());
+    backend.put_new("data/x", b"x").unwrap();
+    let (old, young) = (folder.path().join("data/.tmp-old"), folder.path().join(".tmp-young"));
+    let day_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
+    fs::File::create(&old).unwrap().set_modified(day_ago).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(folder.path().join("data/x"))
+        .unwrap()
+        .set_modified(day_ago)
+        .unwrap();
+    fs::write(&young, b"").unwrap();
+    assert_eq!(backend.sweep_temporary(SystemClock.now().plus_seconds(-86_400)).unwrap(), 1);
+    assert!(!old.exists() && young.exists());
+    assert_eq!(backend.sweep_temporary(Timestamp(0)).unwrap(), 0);
+    assert_eq!(listed(&backend, "").len(), 1);
+}
+
+#[test]
+fn an_object_cut_short_by_damage_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(folder.path());
+    backend.put_new("pack", &[7; 1000]).unwrap();
+    fs::write(folder.path().join("pack"), [7; 10]).unwrap();
+    assert_eq!(kind(backend.get_range("pack", 0..1000, &mut Vec::new())), ErrorKind::Truncated);
+    assert_eq!(
+        kind(backend.put_new("pack", &[7; 1000])),
+        ErrorKind::Exists,
+        "damage is not healed in silence"
+    );
+}
+
+#[test]
+fn the_folder_stays_the_same_when_its_path_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, moved) = (folder.path().join("repo"), folder.path().join("moved"));
+    let backend = open(&root);
+    backend.put_new("a", b"a").unwrap();
+    fs::rename(&root, &moved).unwrap();
+    backend.put_new("data/b", b"b").unwrap();
+    assert!(!root.exists() && moved.join("data/b").exists());
+}
+
+#[test]
+fn a_full_disk_is_reported_and_nothing_partial_is_seen() {
+    let disk = SmallDisk::mount(2 << 20);
+    let backend = open(&disk.path().join("repo"));
+    backend.put_new("data/small", b"fits").unwrap();
+    for _ in 0..2 {
+        assert_eq!(kind(backend.put_new("data/large", &noise(1, 4 << 20))), ErrorKind::Full);
+    }
+    assert_eq!(listed(&backend, "").into_keys().collect::<Vec<_>>(), ["data/small"]);
+    assert_eq!(fs::read_dir(disk.path().join("repo/data")).unwrap().count(), 1, "the space is free again");
+    backend.put_new("data/medium", &noise(1, 1 << 20)).expect("a full disk is no broken one");
+}
+
+#[test]
+fn a_disk_that_nobody_may_write_to_refuses() {
+    let disk = SmallDisk::mount(1 << 20);
+    let backend = open(disk.path());
+    backend.put_new("data/x", b"x").unwrap();
+    disk.make_read_only();
+    assert_eq!(kind(backend.put_new("data/y", b"y")), ErrorKind::Permission);
+    assert_eq!(kind(backend.put_new("index/y", b"y")), ErrorKind::Permission);
+    assert_eq!(kind(backend.delete("data/x")), ErrorKind::Permission);
+    assert_eq!(backend.get("data/x", 1).unwrap(), b"x");
+}
+
+/// What the writer that gets killed writes.
+const KILLED_LEN: usize = 700_000;
+
+#[test]
+fn a_killed_writer_leaves_whole_objects_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut had_temporary = 0;
+    for round in 0..12 {
+        let root = folder.path().join(round.to_string());
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "local::writes_until_killed"])
+            .env("ROOT", &root)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let files = || fs::read_dir(root.join("data")).into_iter().flatten().flatten();
+        let temporary = |file: &fs::DirEntry| file.file_name().as_encoded_bytes().starts_with(b".tmp-");
+        // Killed in the middle of one object, after some others.
+        while files().count() < 3 || !files().any(|file| temporary(&file)) {
+            assert_eq!(writer.try_wait().unwrap(), None, "the writer ended by itself");
+        }
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        had_temporary += usize::from(files().any(|file| temporary(&file)));
+        let backend = open(&root);
+        let found = listed(&backend, "");
+        assert!(found.len() >= 2);
+        for name in found.keys() {
+            let seed = name.strip_prefix("data/").unwrap().parse().unwrap();
+            assert!(backend.get(name, 1 << 20).unwrap() == noise(seed, KILLED_LEN), "{name} is torn");
+        }
+        // The next run stores the same again, what is there and what is not.
+        for seed in 0..=found.len() as u64 {
+            backend.put_new(&format!("data/{seed}"), &noise(seed, KILLED_LEN)).unwrap();
+        }
+    }
+    assert!(had_temporary > 0, "no writer was killed between the temporary name and the final one");
+}
+
+#[test]
+#[ignore = "killed by another test, in a process of its own"]
+fn writes_until_killed() {
+    let backend = open(Path::new(&std::env::var_os("ROOT").unwrap()));
+    for seed in 0.. {
+        backend.put_new(&format!("data/{seed}"), &noise(seed, KILLED_LEN)).unwrap();
+    }
+}

@@ -1,0 +1,246 @@
+//! SFTP, over real connections to a real server.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use kamba_vault::base::clock::Cancel;
+use kamba_vault::base::monitor::Recorder;
+use kamba_vault::storage::{Backend, Context, CreateIfAbsent, ErrorKind, Options, RetryPolicy, open, probe};
+use rustix::process::{Pid, Signal};
+
+use crate::conformance::{self, kind, listed, noise};
+use crate::probe::SOUND;
+use crate::servers::SmallDisk;
+use crate::servers::sftp::{Sftp, make_key};
+
+fn at(sftp: &Sftp, folder: &str) -> Arc<dyn Backend> {
+    open(&sftp.url(folder), &sftp.options(), &Context::simulated()).unwrap()
+}
+
+/// Fails at once rather than after minutes.
+fn hasty(mut options: Options) -> Options {
+    options.retry = RetryPolicy { attempts_min: 1, deadline: std::time::Duration::ZERO, ..options.retry };
+    options
+}
+
+#[test]
+fn sftp_conforms() {
+    let sftp = Sftp::start();
+    conformance::run(&|place| at(&sftp, place));
+    let backend = at(&sftp, "a/deep/place");
+    assert_eq!(backend.create_if_absent(), CreateIfAbsent::Atomic);
+    assert_eq!(probe(&*backend).unwrap(), SOUND);
+    assert_eq!(listed(&*backend, "").len(), 0);
+    assert_eq!((backend.location(), backend.is_local()), (sftp.url("a/deep/place"), false));
+}
+
+#[test]
+fn objects_are_private_files_and_nothing_else_is_left() {
+    let sftp = Sftp::start();
+    let backend = at(&sftp, "repo");
+    backend.put_new("data/3f/x", b"x").unwrap();
+    assert_eq!(kind(backend.put_new("data/3f/x", b"y")), ErrorKind::Exists);
+    for (path, mode) in [("", 0o700), ("data", 0o700), ("data/3f", 0o700), ("data/3f/x", 0o600)] {
+        let metadata = fs::metadata(sftp.root().join("repo").join(path)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, mode, "{path}");
+    }
+    let names = |backend: &dyn Backend| {
+        // Answers come in order: whatever was removed before is gone by now.
+        assert_eq!(backend.stat("nothing").unwrap(), None);
+        let files = fs::read_dir(sftp.root().join("repo/data/3f")).unwrap().flatten();
+        files.map(|file| file.file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&*backend), ["x"]);
+}
+
+#[test]
+fn foreign_files_are_not_listed_and_links_are_followed() {
+    let sftp = Sftp::start();
+    let backend = at(&sftp, "repo");
+    backend.put_new("data/x", b"x").unwrap();
+    let root = sftp.root().join("repo");
+    for foreign in ["data/.tmp-0011", ".DS_Store", "data/README.TXT", "lost+found"] {
+        fs::write(root.join(foreign), b"y").unwrap();
+    }
+    fs::write(root.join(OsStr::from_bytes(b"data/\xff")), b"y").unwrap();
+    std::os::unix::fs::symlink(sftp.root().join("elsewhere"), root.join("index")).unwrap();
+    fs::create_dir(sftp.root().join("elsewhere")).unwrap();
+    backend.put_new("index/y", b"y").unwrap();
+    assert_eq!(listed(&*backend, "").into_keys().collect::<Vec<_>>(), ["data/x", "index/y"]);
+}
+
+#[test]
+fn a_path_in_the_home_folder_opens() {
+    let sftp = Sftp::start();
+    // Whatever the home folder is, nothing is made in it by looking.
+    let url = sftp.url("x").replace(sftp.root().to_str().unwrap(), "/~/no-such-folder-of-a-test");
+    let backend = open(&url, &sftp.options(), &Context::simulated()).unwrap();
+    assert_eq!(kind(backend.get("config", 10)), ErrorKind::NotFound);
+    assert_eq!(listed(&*backend, "").len(), 0);
+}
+
+#[test]
+fn strangers_are_refused_both_ways() {
+    let sftp = Sftp::start();
+    let folder = tempfile::tempdir().unwrap();
+    // A key that the server does not know.
+    make_key(&folder.path().join("key"));
+    let mut options = sftp.options();
+    options.settings.set("key", folder.path().join("key").to_str().unwrap());
+    let backend = open(&sftp.url("x"), &options, &Context::simulated()).unwrap();
+    let error = backend.get("config", 10).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Permission, "{error}");
+    assert!(error.to_string().contains("Permission denied"), "{error}");
+    // A server that we do not know.
+    let known_hosts = folder.path().join("known_hosts");
+    let mut options = sftp.options();
+    options.settings.set("known_hosts", known_hosts.to_str().unwrap());
+    let backend = open(&sftp.url("x"), &options, &Context::simulated()).unwrap();
+    let error = backend.get("config", 10).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Permission, "{error}");
+    assert!(error.to_string().contains("Host key verification failed"), "{error}");
+    assert!(!known_hosts.exists());
+    // Unless we say that we trust it the first time.
+    options.settings.set("accept_new_host", "true");
+    let backend = open(&sftp.url("x"), &options, &Context::simulated()).unwrap();
+    assert_eq!(kind(backend.get("config", 10)), ErrorKind::NotFound);
+    assert!(fs::read_to_string(&known_hosts).unwrap().contains("127.0.0.1"));
+}
+
+#[test]
+fn nobody_there_is_a_passing_failure() {
+    let address = crate::servers::free_port_address();
+    let url = format!("sftp://nobody@{address}/x");
+    let mut options = Options::default();
+    options.settings.set("config", "/dev/null");
+    let backend = open(&url, &hasty(options), &Context::simulated()).unwrap();
+    let error = backend.put_new("config", b"x").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Temporary, "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[test]
+fn settings_are_checked() {
+    for (key, value) in [("password", "hush-hush"), ("accept_new_host", "perhaps")] {
+        let mut options = Options::default();
+        options.settings.set(key, value);
+        let error = open("sftp://host/x", &options, &Context::simulated()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Config);
+        assert!(!error.to_string().contains(value), "{error}");
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_in_the_middle_is_made_anew() {
+    let sftp = Sftp::start();
+    let told = Arc::new(Recorder::default());
+    let context = Context::new(Cancel::new(), told.clone());
+    // Slow enough to be met on its way.
+    let mut options = sftp.options();
+    options.limit_upload = Some(6 << 20);
+    options.retry.delay_first = std::time::Duration::from_millis(1);
+    let backend = open(&sftp.url("repo"), &options, &context).unwrap();
+    let bytes = noise(1, 6 << 20);
+    thread::scope(|scope| {
+        let put = scope.spawn(|| backend.put_new("pack", &bytes));
+        let under_way = || {
+            let files = fs::read_dir(sftp.root().join("repo")).into_iter().flatten().flatten();
+            files.into_iter().any(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20))
+        };
+        while !under_way() {
+            thread::yield_now();
+        }
+        assert_eq!(signal_our_ssh(Signal::KILL), 1);
+        put.join().unwrap().unwrap();
+    });
+    assert!(told.lines().iter().any(|line| line.contains("the connection was lost")), "{:?}", told.lines());
+    assert!(backend.get("pack", 64 << 20).unwrap() == bytes);
+    assert_eq!(
+        listed(&*backend, "").into_keys().collect::<Vec<_>>(),
+        ["pack"],
+        "the first attempt is not seen"
+    );
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up() {
+    let sftp = Sftp::start();
+    let told = Arc::new(Recorder::default());
+    let mut options = sftp.options();
+    options.stall_timeout = std::time::Duration::from_millis(500);
+    options.retry.delay_first = std::time::Duration::from_millis(1);
+    let backend = open(&sftp.url("repo"), &options, &Context::new(Cancel::new(), told.clone())).unwrap();
+    backend.put_new("x", b"x").unwrap();
+    assert_eq!(signal_our_ssh(Signal::STOP), 1);
+    assert_eq!(backend.get("x", 1).unwrap(), b"x", "by another connection");
+    assert!(told.lines().iter().any(|line| line.contains("gave no answer")), "{:?}", told.lines());
+    assert_eq!(signal_our_ssh(Signal::CONT), 1, "the hanging one is gone");
+}
+
+#[test]
+fn a_full_disk_on_the_server_is_reported() {
+    let sftp = Sftp::start();
+    let disk = SmallDisk::mount(2 << 20);
+    let backend =
+        open(&sftp.url_of(&disk.path().join("repo")), &sftp.options(), &Context::simulated()).unwrap();
+    backend.put_new("data/small", b"fits").unwrap();
+    let error = backend.put_new("data/large", &noise(1, 4 << 20)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Full, "{error}");
+    assert_eq!(listed(&*backend, "").into_keys().collect::<Vec<_>>(), ["data/small"]);
+    backend.put_new("data/medium", &noise(1, 1 << 20)).expect("the space is free again");
+}
+
+#[test]
+fn a_cancel_ends_a_transfer() {
+    let sftp = Sftp::start();
+    let cancel = Cancel::new();
+    let context =
+        Context { cancel: cancel.clone(), ..Context::new(cancel.clone(), Arc::new(Recorder::default())) };
+    let mut options = sftp.options();
+    options.limit_upload = Some(1 << 20);
+    let backend = open(&sftp.url("repo"), &options, &context).unwrap();
+    thread::scope(|scope| {
+        let put = scope.spawn(|| backend.put_new("pack", &noise(1, 64 << 20)));
+        while !sftp.root().join("repo").exists() {
+            thread::yield_now();
+        }
+        cancel.cancel();
+        assert_eq!(kind(put.join().unwrap()), ErrorKind::Cancelled);
+    });
+    // Closing the connection waits until the server has tidied up.
+    drop(backend);
+    assert_eq!(fs::read_dir(sftp.root().join("repo")).unwrap().count(), 0);
+}
+
+/// Sends a signal to the ssh that this test process started and returns how many there were.
+fn signal_our_ssh(signal: Signal) -> usize {
+    let ours = std::process::id().to_string();
+    let mut found = 0;
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
+        // pid (name) state parent …
+        let Some((start, rest)) = stat.rsplit_once(')') else { continue };
+        if start.ends_with("(ssh") && rest.split_whitespace().nth(1) == Some(&ours) {
+            let pid: i32 = process.file_name().to_str().unwrap().parse().unwrap();
+            let pid = Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, signal).unwrap();
+            found += 1;
+        }
+    }
+    found
+}
+
+#[test]
+fn a_refused_folder_is_no_passing_failure() {
+    let sftp = Sftp::start();
+    // Root may write anywhere, so something that even root cannot write to.
+    let backend =
+        open(&sftp.url_of(Path::new("/proc/1/vault")), &sftp.options(), &Context::simulated()).unwrap();
+    let error = backend.put_new("config", b"x").unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Other | ErrorKind::Permission), "{error}");
+}
