@@ -1,0 +1,269 @@
+//! The seeds of every target, from the small repository and the code that writes: what a fuzzer starts
+//! from, so that it need not find out by itself what an object looks like.
+
+use kamba_vault::base::clock::Timestamp;
+use kamba_vault::base::id::{ChunkId, ObjectHash, SignerId};
+use kamba_vault::base::kind::{ChunkKind, Coding, PackKind};
+use kamba_vault::base::secret::Secret32;
+use kamba_vault::codec::{Compressor, Level};
+use kamba_vault::format::header::{HEADER_LEN, Header, Kind};
+use kamba_vault::format::index::{self, IndexPart};
+use kamba_vault::format::keyring::{Keyring, Role};
+use kamba_vault::format::keyslot::{Argon, KeySlot, SlotKind, encode_key_file};
+use kamba_vault::format::name::ObjectName;
+use kamba_vault::format::node::{Node, NodeType, Xattr};
+use kamba_vault::format::pack::{ChunkEntry, Directory, Stored, TRAILER_LEN};
+use kamba_vault::repo::objects;
+use kamba_vault::repo::pack::{OpenPack, Scratch};
+
+use crate::archive::{Style, Table, dump};
+use crate::vault::{VAULT, Vault};
+
+/// A seed: what it is called, and its bytes.
+pub type Seed = (String, Vec<u8>);
+
+/// The targets, and the seeds of each.
+pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
+    let vault = &*VAULT;
+    vec![
+        ("dump_archive", dumps(vault)),
+        ("index_part", index_parts(vault)),
+        ("keyslot", keyslots(vault)),
+        ("object_header", headers(vault)),
+        ("pack_directory", directories(vault)),
+        ("repository", attacks()),
+        ("root", bodies(vault)),
+        ("segment", segments()),
+        ("tree_and_lists", trees(vault)),
+    ]
+}
+
+fn seed(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Seed {
+    (name.into(), bytes.into())
+}
+
+/// What a seed is called that comes of an object: the beginning of each part of its name.
+fn file_name(object: &str) -> String {
+    let parts: Vec<&str> = object.split('/').map(|part| part.get(..8).unwrap_or(part)).collect();
+    parts.join("-")
+}
+
+const SMALL: [Kind; 5] = [Kind::Config, Kind::Signers, Kind::Root, Kind::Lease, Kind::Tombstone];
+
+/// The bodies of all small objects.
+fn opened(vault: &Vault) -> Vec<(String, Kind, Vec<u8>)> {
+    let open = |(name, bytes): (&String, &Vec<u8>)| {
+        let opened = objects::open(&vault.keys, name, &SMALL, bytes, |_| Ok(())).ok()?;
+        Some((file_name(name), opened.header.kind, opened.body))
+    };
+    vault.objects.iter().filter_map(open).collect()
+}
+
+fn headers(vault: &Vault) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (name, bytes) in &vault.objects {
+        let plain = file_name(name);
+        seeds.push(seed(format!("name-{plain}"), name.as_bytes()));
+        seeds.push(seed(format!("header-{plain}"), &bytes[..HEADER_LEN]));
+        if bytes.len() < 2000 {
+            seeds.push(seed(format!("object-{plain}"), bytes.clone()));
+        }
+    }
+    let config = opened(vault).into_iter().find(|(_, kind, _)| *kind == Kind::Config);
+    seeds.extend(config.map(|(_, _, body)| seed("config-body", body)));
+    let mut newer = Header::new(Kind::Annotation, 7, SignerId([1; 16]), [2; 32]);
+    newer.write_version = 2;
+    seeds.push(seed("header-newer", newer.encode()));
+    seeds
+}
+
+fn keyslots(vault: &Vault) -> Vec<Seed> {
+    let is_slot = |name: &&String| matches!(ObjectName::parse(name), Some(ObjectName::KeySlot(_)));
+    let genuine = vault.objects.keys().find(is_slot).map(|name| vault.objects[name].clone());
+    let genuine = genuine.expect("the repository has a keyslot");
+    let mut slot = KeySlot::decode(&genuine).unwrap();
+    slot.kind = SlotKind::Both;
+    slot.argon = Argon { memory_kib: 64, passes: 1, lanes: 1 };
+    let mut seeds = vec![
+        seed("genuine", genuine),
+        seed("two-factors", slot.encode()),
+        seed("key-file", encode_key_file(&Secret32([7; 32])).as_bytes()),
+    ];
+    for role in [Role::Writer, Role::Reader, Role::Auditor, Role::Admin] {
+        let ring = ring_of(vault.keys.ring(), role);
+        seeds.push(seed(format!("keyring-{}", role.name()), ring.encode().unwrap().to_vec()));
+    }
+    seeds
+}
+
+/// What is left of the admin's keyring for this role, in two epochs.
+fn ring_of(admin: &Keyring, role: Role) -> Keyring {
+    let mut ring = admin.clone();
+    ring.role = role;
+    if !role.knows_data_ids() {
+        (ring.id_keys.data, ring.gear) = (None, None);
+    }
+    let mut later = ring.epochs[0].clone();
+    later.epoch += 1;
+    ring.epochs.push(later);
+    for epoch in &mut ring.epochs {
+        epoch.data_private = epoch.data_private.take().filter(|_| role.reads_data());
+        epoch.meta_private = epoch.meta_private.take().filter(|_| role.reads_meta());
+    }
+    ring
+}
+
+/// The packs and their kinds.
+fn packs(vault: &Vault) -> impl Iterator<Item = (PackKind, &Vec<u8>)> {
+    vault.objects.iter().filter_map(|(name, bytes)| match ObjectName::parse(name)? {
+        ObjectName::Pack(kind, _) => Some((kind, bytes)),
+        _ => None,
+    })
+}
+
+fn directories(vault: &Vault) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (n, (kind, bytes)) in packs(vault).enumerate() {
+        let pack = OpenPack::new("pack", kind, bytes, &vault.keys).unwrap();
+        seeds.push(seed(format!("directory-{n}"), pack.directory.encode()));
+        seeds.push(seed(format!("trailer-{n}"), &bytes[bytes.len() - TRAILER_LEN..]));
+    }
+    let mut reserved = Directory::new(PackKind::Data);
+    let chunk = |n: u8| ChunkEntry { id: ChunkId([n; 32]), len: 1000, kind: ChunkKind::Data };
+    for (n, coding, depth) in [(1, Coding::Prefix, 3), (2, Coding::Dictionary, 0), (3, Coding::Zstd, 0)] {
+        let bases: &[ChunkId] = if coding == Coding::Zstd { &[] } else { &[ChunkId([9; 32])] };
+        reserved.push(Stored { len: 90, coding, depth }, bases, &[chunk(n), chunk(n + 10)]).unwrap();
+    }
+    seeds.push(seed("reserved-codings", reserved.encode()));
+    seeds
+}
+
+fn index_parts(vault: &Vault) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (n, plain) in vault.parts.iter().enumerate() {
+        seeds.push(seed(format!("plain-{n}"), plain.clone()));
+        let part = IndexPart::decode(plain).unwrap();
+        let records: Vec<_> = part.packs().iter().map(|pack| part.record(pack)).collect();
+        let supersedes = [ObjectHash([1; 32]), ObjectHash([2; 32])];
+        seeds.push(seed(format!("superseding-{n}"), index::encode(&supersedes, &records[..1]).unwrap()));
+    }
+    let objects = vault.objects.iter().filter(|(name, _)| name.starts_with("index/"));
+    seeds.extend(objects.enumerate().map(|(n, (_, bytes))| seed(format!("object-{n}"), bytes.clone())));
+    seeds
+}
+
+fn segments() -> Vec<Seed> {
+    let mut compressor = Compressor::new(Level::DEFAULT).unwrap();
+    let mut make = |name: &str, plain: &[u8], times: usize| {
+        let mut coded = Vec::new();
+        compressor.compress(plain, &mut coded).unwrap();
+        if coded.is_empty() {
+            coded.extend_from_slice(plain);
+        }
+        let len = ((plain.len() * times) as u32).to_le_bytes();
+        seed(name, [&len[..], &[3, 5, 1], &coded.repeat(times)].concat())
+    };
+    vec![
+        make("rows", &b"17\ta customer\t4\t2026-11-23\n".repeat(40), 1),
+        make("numbers", &(0u32..300).flat_map(u32::to_le_bytes).collect::<Vec<u8>>(), 1),
+        make("raw", b"too short to shrink", 1),
+        make("zeros", &vec![0; 1 << 20], 1),
+        make("two-frames", &b"row after row\n".repeat(30), 2),
+    ]
+}
+
+fn trees(vault: &Vault) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (kind, bytes) in packs(vault).filter(|(kind, _)| *kind == PackKind::Meta) {
+        let pack = OpenPack::new("pack", kind, bytes, &vault.keys).unwrap();
+        let mut keep = |entry: &ChunkEntry, plain: &[u8]| {
+            let kind = if entry.kind == ChunkKind::List { "list" } else { "tree" };
+            seeds.push(seed(format!("{kind}-{}", &entry.id.to_hex()[..8]), plain));
+            if entry.kind == ChunkKind::List {
+                seeds.push(seed(format!("entries-{}", &entry.id.to_hex()[..8]), &plain[1..]));
+            }
+        };
+        pack.read_all(&vault.keys, &mut Scratch::default(), &mut keep, &mut |_, _, _| {});
+    }
+    let mut node = Node::new("all of it", NodeType::File);
+    node.size = Some(0);
+    node.meta.mode = Some(0o644);
+    (node.meta.uid, node.meta.gid) = (Some(1000), Some(1000));
+    (node.meta.user, node.meta.group) = (Some("postgres".into()), Some("postgres".into()));
+    (node.meta.mtime, node.meta.atime) = (Some(Timestamp(-1)), Some(Timestamp(1 << 60)));
+    node.meta.btime = Some(Timestamp(0));
+    node.meta.device = Some(259);
+    let xattr = |name: &str| Xattr { name: name.into(), value: b"value".to_vec() };
+    node.meta.xattrs = vec![xattr("user.a"), xattr("user.b")];
+    node.meta.link_group = Some(vec![1, 2]);
+    node.meta.inode_flags = Some(16);
+    let mut bytes = Vec::new();
+    node.encode(&mut bytes);
+    seeds.push(seed("node", bytes));
+    seeds
+}
+
+fn bodies(vault: &Vault) -> Vec<Seed> {
+    let bodies = opened(vault).into_iter().filter(|(_, kind, _)| *kind != Kind::Config);
+    let mut seeds: Vec<Seed> = bodies.map(|(name, _, body)| seed(name, body)).collect();
+    seeds.push(seed("info.json", vault.info.clone()));
+    seeds
+}
+
+fn dumps(vault: &Vault) -> Vec<Seed> {
+    let copy = Table { name: "t", is_copy: true, rows: &[b"1\tone", b"2\ttwo", b"\\.", b"", b"5\tfive"] };
+    let inserts = Table { name: "i", is_copy: false, rows: &[b"INSERT INTO i VALUES (1);\n", b"\n"] };
+    let empty = Table { name: "e", is_copy: true, rows: &[] };
+    let tables = [copy, inserts, empty];
+    let objects: [(u32, &[u8]); 2] = [(7, b"some large bytes"), (8, b"")];
+    let mut seeds = Vec::new();
+    for (minor, int_size, frame) in [(12, 4, 0), (14, 4, 0), (14, 8, 7), (15, 5, 1), (16, 4, 64)] {
+        let bytes = dump(Style { minor, int_size, frame }, &tables, &objects);
+        let control = [frame as u8 + 3, minor, 6, 0, 1, 0];
+        seeds.push(seed(format!("v1.{minor}-int{int_size}-frame{frame}"), [&control[..], &bytes].concat()));
+    }
+    let bytes = dump(Style { minor: 14, int_size: 4, frame: 0 }, &[], &[]);
+    seeds.push(seed("nothing", [&[0; 6][..], &bytes].concat()));
+    seeds.push(seed("plain-sql", [&[1; 6][..], b"--\n-- PostgreSQL database dump\n--\n"].concat()));
+    seeds.push(seed("recipe", [&[0; 6][..], &vault.dump.recipe].concat()));
+    seeds
+}
+
+/// One attack of each kind: the first byte says whether to write, the second is the step.
+fn attacks() -> Vec<Seed> {
+    let steps: [(&str, &[u8]); 25] = [
+        ("none", &[]),
+        ("damage", &[0, 3, 0, 1, 40, 0, 2, 3, b'a', b'b', b'c', 0, 1, 5, 0]),
+        ("flip", &[1, 4, 0, 200, 0, 1]),
+        ("truncate", &[2, 5, 0, 99, 0]),
+        ("remove", &[3, 2, 0]),
+        ("swap", &[4, 1, 0, 2, 0]),
+        ("copy-root", &[5, 9, 0, 0x77, 0]),
+        ("copy", &[5, 9, 0, 0x77, 1, 10, 0]),
+        ("insert-signers", &[6, 1, 9, 4, 1, 2, 3, 4]),
+        ("insert-pack", &[6, 5, 9, 4, 1, 2, 3, 4]),
+        ("insert-marks", &[6, 7, 0, 7, b'm', b'a', b'r', b'k', b's', b'/', b'x']),
+        ("rename", &[7, 3, 0, 0, 100, 0, 1, 1, 1, 0]),
+        ("reseal", &[8, 0, 0, 0, 20, 0, 1, 1, 3]),
+        ("reseal-root", &[9, 10, 0, 0, 90, 0, 0, 2, 1, 2]),
+        ("index-bytes", &[10, 0, 0, 0, 60, 1, 1, 1, 9, 0]),
+        ("index-lies-ids", &[11, 0, 0, 0, 0, 0, 0, 0, 3, 0, 3, 0, 4, 0, 0, 1, 0, 16, 0]),
+        ("index-lies-wrapped", &[11, 0, 0, 0, 0, 0, 1, 0, 0, 0]),
+        ("tree", &[12, 9, 0, 8, 1, 1, b'x', 3, 1, 2, 31, 1, 0]),
+        ("list-zeros", &[13, 0, 1, 7, 0, 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ("list-folder", &[13, 0, 0, 3, 0, 2, 5, 0]),
+        ("nest-deep", &[14, 63, 0, 0xff]),
+        ("nest-twice", &[14, 40, 0, 0]),
+        ("inflate", &[15, 10, 0, 0xff, 0xff]),
+        ("recipe", &[16, 0, 0, 4, 0, 1, 1, 9]),
+        ("info", &[16, 1, 0, 90, 0, 1, 1, b'9']),
+    ];
+    let only_reading = steps.map(|(name, step)| seed(name, [&[0], step].concat()));
+    let and_writing = steps.map(|(name, step)| seed(format!("{name}-write"), [&[1], step].concat()));
+    // Several at once, so that long inputs are tried from the beginning.
+    let together = (0u8..).zip(steps.chunks(5)).map(|(n, some)| {
+        let program: Vec<u8> = some.iter().flat_map(|(_, step)| step.iter().copied()).collect();
+        seed(format!("together-{n}"), [&[n % 2], &program[..]].concat())
+    });
+    only_reading.into_iter().chain(and_writing).chain(together).collect()
+}
