@@ -1,0 +1,93 @@
+//! What the engine is to come to, and what it came to. Only for what was measured.
+
+use crate::database;
+use crate::index;
+use crate::latency;
+use crate::peers::RESTIC;
+use crate::report::Report;
+use crate::streams;
+use crate::vault::NAME;
+
+/// One target.
+#[derive(Debug)]
+pub struct Target {
+    /// What is wanted.
+    pub what: String,
+    /// Unit of the numbers.
+    unit: &'static str,
+    /// Upper bound.
+    pub at_most: Option<f64>,
+    /// Lower bound.
+    pub at_least: Option<f64>,
+    /// What was measured.
+    pub value: f64,
+}
+
+impl Target {
+    /// Whether it came to that.
+    pub fn is_met(&self) -> bool {
+        self.at_most.is_none_or(|most| self.value <= most)
+            && self.at_least.is_none_or(|least| self.value >= least)
+    }
+
+    /// Its row of the table.
+    pub fn cells(&self) -> [String; 4] {
+        let number = |n: f64| match n {
+            n if n < 100.0 => format!("{n:.2}"),
+            n => format!("{n:.0}"),
+        };
+        let bound = match (self.at_most, self.at_least) {
+            (Some(most), _) => format!("≤ {} {}", number(most), self.unit),
+            (None, least) => format!("≥ {} {}", number(least.unwrap_or_default()), self.unit),
+        };
+        let verdict = if self.is_met() { "met" } else { "MISSED" };
+        [self.what.clone(), bound, format!("{} {}", number(self.value), self.unit), verdict.to_owned()]
+    }
+}
+
+/// The targets of what `report` has figures for.
+pub fn all(report: &Report) -> Vec<Target> {
+    let mut found = Vec::new();
+    let mut at_most = |what: &str, unit, most, value: Option<f64>| {
+        let target =
+            |value| Target { what: what.to_owned(), unit, at_most: Some(most), at_least: None, value };
+        found.extend(value.map(target));
+    };
+    let ours = |task: &str| report.ratio(task, NAME);
+    at_most("first dump against zstd", "×", 1.0, ours(streams::FIRST));
+    let stored = |who| report.size(streams::FIRST, who);
+    let against_restic = stored(NAME).zip(stored(RESTIC)).map(|(ours, restic)| ours / restic);
+    at_most("its stored size against restic's", "×", 1.06, against_restic);
+    at_most("the next dump against zstd", "×", 0.35, ours(streams::SECOND));
+    at_most("snapshot db, first, against pg_dump", "×", 1.2, ours(database::FIRST));
+    at_most("snapshot db, nothing changed, against pg_dump", "×", 1.2, ours(database::AGAIN));
+    at_most("snapshot db, a day later, against pg_dump", "×", 1.2, ours(database::DAY));
+    at_most("small snapshot with a large index", "s", 2.0, report.seconds(index::OPEN, NAME));
+    let peaks = [
+        (streams::FIRST, NAME, 150.0),
+        (streams::CAT, NAME, 150.0),
+        (streams::CHECK, NAME, 150.0),
+        (streams::SECOND, NAME, 150.0),
+        (database::FIRST, NAME, 150.0),
+        (database::AGAIN, NAME, 150.0),
+        (database::DAY, NAME, 150.0),
+        (latency::TASK, latency::SLOW, 150.0),
+        (index::OPEN, NAME, 256.0),
+        (index::REBUILD, NAME, 256.0),
+    ];
+    for (task, who, most) in peaks {
+        at_most(&format!("memory: {task}"), "MB", most, report.peak(task, who).map(|bytes| bytes / 1e6));
+    }
+    let mut at_least = |what: &str, unit, least, value: Option<f64>| {
+        let target =
+            |value| Target { what: what.to_owned(), unit, at_most: None, at_least: Some(least), value };
+        found.extend(value.map(target));
+    };
+    let rate = |task| report.rate(task, NAME);
+    at_least("cat to a pipe", "MB/s", 400.0, rate(streams::CAT).map(|rate| rate / 1e6));
+    at_least("check --read-data", "MB/s", 800.0, rate(streams::CHECK).map(|rate| rate / 1e6));
+    at_least("making the index cache", "chunks/s", 300_000.0, rate(index::REBUILD));
+    let kept = report.ratio(latency::TASK, latency::SLOW).map(|ratio| 100.0 / ratio);
+    at_least("speed kept over a slow network", "%", 80.0, kept);
+    found
+}
