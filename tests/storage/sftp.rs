@@ -155,7 +155,7 @@ fn a_connection_that_breaks_in_the_middle_is_made_anew() {
         while !under_way() {
             thread::yield_now();
         }
-        assert_eq!(signal_our_ssh(Signal::KILL), 1);
+        assert_eq!(signal_ssh_to(&sftp, Signal::KILL), 1);
         put.join().unwrap().unwrap();
     });
     assert!(told.lines().iter().any(|line| line.contains("the connection was lost")), "{:?}", told.lines());
@@ -176,10 +176,10 @@ fn a_server_that_hangs_is_given_up() {
     options.retry.delay_first = std::time::Duration::from_millis(1);
     let backend = open(&sftp.url("repo"), &options, &Context::new(Cancel::new(), told.clone())).unwrap();
     backend.put_new("x", b"x").unwrap();
-    assert_eq!(signal_our_ssh(Signal::STOP), 1);
+    assert_eq!(signal_ssh_to(&sftp, Signal::STOP), 1);
     assert_eq!(backend.get("x", 1).unwrap(), b"x", "by another connection");
     assert!(told.lines().iter().any(|line| line.contains("gave no answer")), "{:?}", told.lines());
-    assert_eq!(signal_our_ssh(Signal::CONT), 1, "the hanging one is gone");
+    assert_eq!(signal_ssh_to(&sftp, Signal::CONT), 1, "the hanging one is gone");
 }
 
 #[test]
@@ -217,15 +217,19 @@ fn a_cancel_ends_a_transfer() {
     assert_eq!(fs::read_dir(sftp.root().join("repo")).unwrap().count(), 0);
 }
 
-/// Sends a signal to the ssh that this test process started and returns how many there were.
-fn signal_our_ssh(signal: Signal) -> usize {
+/// Sends a signal to the ssh processes that are connected to this very server (other tests run their
+/// own beside this one) and returns how many there were.
+fn signal_ssh_to(sftp: &Sftp, signal: Signal) -> usize {
     let ours = std::process::id().to_string();
+    let port = format!("\0-p\0{}\0", sftp.server.address.port());
     let mut found = 0;
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
+        let Ok(arguments) = fs::read(process.path().join("cmdline")) else { continue };
         // pid (name) state parent …
         let Some((start, rest)) = stat.rsplit_once(')') else { continue };
-        if start.ends_with("(ssh") && rest.split_whitespace().nth(1) == Some(&ours) {
+        let child = start.ends_with("(ssh") && rest.split_whitespace().nth(1) == Some(&ours);
+        if child && memchr::memmem::find(&arguments, port.as_bytes()).is_some() {
             let pid: i32 = process.file_name().to_str().unwrap().parse().unwrap();
             let pid = Pid::from_raw(pid).unwrap();
             rustix::process::kill_process(pid, signal).unwrap();
