@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,7 +28,7 @@ const GROUP_PLAIN: u64 = 4 << 20;
 
 /// One piece of the content.
 enum Piece {
-    Chunk { id: ChunkId, place: Place },
+    Chunk { id: ChunkId, place: Place, len: usize },
     Zeros(u64),
 }
 
@@ -42,6 +43,8 @@ type Answer = Result<Vec<u8>, Error>;
 /// Reads a content from its start to its end.
 pub struct ContentReader {
     answers: Option<Receiver<Receiver<Answer>>>,
+    /// Raised by the planner when it has planned all of the content.
+    planned: Arc<AtomicBool>,
     spare: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
@@ -61,9 +64,12 @@ impl ContentReader {
             let (reader, groups, spare) = (reader.clone(), groups.clone(), spare_in.clone());
             threads.push(spawn("read", move || work(&reader, &groups, &spare))?);
         }
+        let planned = Arc::new(AtomicBool::new(false));
+        let all = Arc::clone(&planned);
         let planner = Planner { reader, groups: groups_out, answers: answers_out, cancel };
-        threads.push(spawn("plan", move || planner.run(entries))?);
-        Ok(ContentReader { answers: Some(answers), spare, current: Vec::new(), at: 0, threads })
+        threads.push(spawn("plan", move || planner.run(entries, &all))?);
+        let (answers, current) = (Some(answers), Vec::new());
+        Ok(ContentReader { answers, planned, spare, current, at: 0, threads })
     }
 
     /// The next bytes; empty at the end. They stay valid until the next call.
@@ -84,9 +90,9 @@ impl ContentReader {
         let Some(answers) = &self.answers else { return Ok(()) };
         while self.current.is_empty() {
             let Ok(answer) = answers.recv() else {
-                // The planner ended: so does the content.
+                // The planner ended. Only if it says so has the content ended too.
                 self.answers = None;
-                return Ok(());
+                return if self.planned.load(Ordering::Acquire) { Ok(()) } else { Err(Error::Worker) };
             };
             self.current = answer.recv().map_err(|_| Error::Worker)??;
         }
@@ -130,11 +136,15 @@ struct Planner {
 }
 
 impl Planner {
-    fn run(self, entries: Entries) {
-        if let Err(e) = self.plan(entries) {
-            let (out, answer) = bounded(1);
-            let _ = out.send(Err(e));
-            let _ = self.answers.send(answer);
+    fn run(self, entries: Entries, all: &AtomicBool) {
+        match self.plan(entries) {
+            // Before the queue closes, which happens when `self` is dropped.
+            Ok(()) => all.store(true, Ordering::Release),
+            Err(e) => {
+                let (out, answer) = bounded(1);
+                let _ = out.send(Err(e));
+                let _ = self.answers.send(answer);
+            }
         }
     }
 
@@ -241,7 +251,7 @@ impl Open {
         }
         self.last_segment = place.segment;
         self.plain += len;
-        self.pieces.push(Piece::Chunk { id, place });
+        self.pieces.push(Piece::Chunk { id, place, len: len as usize });
         Ok(full)
     }
 }
@@ -276,13 +286,14 @@ fn fetch(
     let mut open: Option<u32> = None;
     let mut plain: Vec<u8> = Vec::new();
     for piece in &group.pieces {
-        let (id, place) = match piece {
+        let (id, place, len) = match piece {
             Piece::Zeros(len) => {
                 append_zeros(out, *len)?;
                 continue;
             }
-            Piece::Chunk { id, place } => (id, *place),
+            Piece::Chunk { id, place, len } => (id, *place, *len),
         };
+        let before = out.len();
         if let (Some(pack), Some(start)) = (&group.pack, start) {
             if open != Some(place.segment) {
                 open = open_into(reader, pack, place.segment, start, sealed, scratch, &mut plain);
@@ -291,10 +302,15 @@ fn fetch(
                 && let Ok(chunk) = reader.checked(pack, place, ChunkKind::Data, id, &plain)
             {
                 out.extend_from_slice(chunk);
-                continue;
             }
         }
-        reader.append_chunk(ChunkKind::Data, id, scratch, out)?;
+        if out.len() == before {
+            reader.append_chunk(ChunkKind::Data, id, scratch, out)?;
+        }
+        if out.len() - before != len {
+            let reason = format!("chunk {id} has another length than its list says");
+            return Err(Error::damaged("a content list", reason));
+        }
     }
     Ok(())
 }
