@@ -77,15 +77,16 @@ pub fn list(repo: &Repository, cancel: &Cancel) -> Result<Listing, Error> {
 /// Reads one root; `None` if it is a tombstone. Roots never change, so the local cache's copy
 /// serves; it is verified all the same.
 fn read(repo: &Repository, name: &str, session: &SessionId) -> Result<Option<Snapshot>, Error> {
-    let cached = repo.index().object(name)?;
-    let bytes = match &cached {
-        Some(bytes) => bytes.clone(),
-        None => repo.backend().get(name, SMALL_OBJECT_MAX)?,
-    };
-    let snapshot = parse(repo, name, session, &bytes)?;
-    if cached.is_none() {
-        repo.index().keep_object(name, &bytes)?;
+    if let Some(bytes) = repo.index().object(name)?
+        && let Ok(snapshot) = parse(repo, name, session, &bytes)
+    {
+        return Ok(snapshot);
     }
+    // Not kept, or what was kept is garbled: the repository decides (I-11).
+    let bytes = repo.backend().get(name, SMALL_OBJECT_MAX)?;
+    let snapshot = parse(repo, name, session, &bytes)?;
+    // A cache that cannot remember it costs speed, not the listing.
+    let _ = repo.index().keep_object(name, &bytes);
     Ok(snapshot)
 }
 
@@ -120,6 +121,10 @@ pub fn commit(repo: &Repository, session: &SessionId, mut body: RootBody) -> Res
     body.sequence = last.map_or(1, |s| s.root.sequence.saturating_add(1));
     body.previous = last.map(|s| s.hash);
     let name = root_name(session);
+    // Where creation is not exclusive, this look is what keeps a fenced session from committing.
+    if listing.tombstones.contains(&name) {
+        return Err(Error::Fenced { session: *session });
+    }
     let encoded = body.encode().map_err(Error::format(&name))?;
     let bytes = objects::seal(repo.keys(), repo.random(), Kind::Root, &name, b"", &encoded)?;
     settle(repo, session, &name, &bytes, repo.backend().put_new(&name, &bytes))?;
