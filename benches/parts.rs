@@ -268,7 +268,7 @@ fn indexed() -> (Repository, tempfile::TempDir) {
     };
     let repo = Repository::open(environment, &credentials).unwrap();
     let record = |n| packs::record(n, repo.keys().epoch(), repo.keys().signer().id()).unwrap();
-    write_part(&repo, (0..PACKS).map(record).collect()).unwrap();
+    write_part(&repo, &mut (0..PACKS).map(record).collect()).unwrap();
     (repo, folder)
 }
 

@@ -63,9 +63,9 @@ fn fill(bench: &Bench, vault: &Vault, packs: u64) -> Result<()> {
         for &part in parts {
             bench.check()?;
             let numbers = part..(part + PACKS_PER_PART).min(packs);
-            let records =
+            let mut records =
                 numbers.map(|n| packs::record(n, epoch, signer)).collect::<std::result::Result<_, _>>()?;
-            write_part(&repo, records)?;
+            write_part(&repo, &mut records)?;
         }
     }
     Ok(())

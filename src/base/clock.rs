@@ -38,7 +38,10 @@ impl Clock for SystemClock {
 
 /// A flag that asks everything that works on its behalf to stop soon. Cloning shares the flag.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    raised: Arc<AtomicBool>,
+    spared: Arc<AtomicBool>,
+}
 
 impl Cancel {
     /// A flag that nobody has raised yet.
@@ -48,16 +51,38 @@ impl Cancel {
 
     /// A cancel that shares `flag`, for signal handlers that can only store to an atomic.
     pub fn from_flag(flag: Arc<AtomicBool>) -> Self {
-        Cancel(flag)
+        Cancel { raised: flag, spared: Arc::default() }
     }
 
     /// Ask to stop. Idempotent.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.raised.store(true, Ordering::SeqCst);
     }
 
     /// Whether somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.raised.load(Ordering::Relaxed) && !self.spared.load(Ordering::Relaxed)
+    }
+
+    /// With `true`, the wish to stop is not heard until this is called with `false`: for the few
+    /// requests that leave a place tidy, when everything else has stopped.
+    pub fn spare(&self, spared: bool) {
+        self.spared.store(spared, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_is_not_heard_while_it_is_spared() {
+        let cancel = Cancel::new();
+        let other = cancel.clone();
+        other.spare(true);
+        other.cancel();
+        assert!(!cancel.is_cancelled());
+        other.spare(false);
+        assert!(cancel.is_cancelled());
     }
 }

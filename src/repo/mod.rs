@@ -26,10 +26,10 @@ use crate::base::clock::Clock;
 use crate::base::id::RepositoryId;
 use crate::chunker::{Chunker, Settings};
 use crate::crypto::Random;
-use crate::format::config::ConfigBody;
+use crate::format::config::{ConfigBody, CreateIfAbsent};
 use crate::repo::index::Cache;
 use crate::repo::keys::{Keys, Signers};
-use crate::storage::Backend;
+use crate::storage::{Backend, LookFirst};
 
 /// What the repository is given from outside.
 #[derive(Clone)]
@@ -59,12 +59,16 @@ struct Inner {
 
 impl Repository {
     /// Opens the repository at the environment's backend with whatever `credentials` unlock.
-    pub fn open(environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
+    pub fn open(mut environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
         let keys = unlock::unlock(&*environment.backend, credentials)?;
         let (signers, config) = unlock::read_trust(&*environment.backend, &keys)?;
         let settings = Settings::checked(config.chunk_avg, config.chunk_min, config.chunk_max)
             .map_err(|e| Error::damaged("config", e.to_string()))?;
-        let index = Cache::open(&environment.cache_dir, &config.repository)?;
+        if config.probe.create_if_absent == Some(CreateIfAbsent::Ignored) {
+            // Such a server would replace what is there, a tombstone even (I-4).
+            environment.backend = Arc::new(LookFirst::new(environment.backend));
+        }
+        let index = open_cache(&environment, &config)?;
         let (keys, signers) = (Arc::new(keys), Arc::new(signers));
         Ok(Repository(Arc::new(Inner { environment, config, settings, keys, signers, index })))
     }
@@ -73,13 +77,14 @@ impl Repository {
     /// rely on what this machine remembers.
     pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, Error> {
         let own = &self.0;
+        let environment = Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() };
         Ok(Repository(Arc::new(Inner {
-            environment: Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() },
             config: own.config.clone(),
             settings: own.settings,
             keys: own.keys.clone(),
             signers: own.signers.clone(),
-            index: Cache::open(cache_dir, &own.config.repository)?,
+            index: open_cache(&environment, &own.config)?,
+            environment,
         })))
     }
 
@@ -127,4 +132,17 @@ impl Repository {
     pub fn chunker(&self) -> Result<Chunker, Error> {
         self.0.keys.chunker(self.0.settings)
     }
+}
+
+/// The index cache of the repository at the environment's backend.
+fn open_cache(environment: &Environment, config: &ConfigBody) -> Result<Cache, Error> {
+    let backend = &environment.backend;
+    let mut location = backend.location();
+    if backend.is_local()
+        && let Ok(path) = std::path::absolute(&location)
+    {
+        // One path from wherever it is named.
+        location = path.display().to_string();
+    }
+    Cache::open(&environment.cache_dir, &config.repository, &location)
 }

@@ -94,8 +94,7 @@ fn a_commit_does_not_depend_on_what_comes_after_it() {
 
 /// Takes a table out of the cache's file.
 fn break_cache(vault: &Faulty) {
-    let file = vault.cache.path().join(vault.repo.id().to_hex()).join("index.sqlite");
-    let cache = rusqlite::Connection::open(file).unwrap();
+    let cache = rusqlite::Connection::open(vault.repo.index().dir().join("index.sqlite")).unwrap();
     cache.execute_batch("DROP TABLE object").unwrap();
 }
 

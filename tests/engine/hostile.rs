@@ -148,7 +148,7 @@ fn lie(repo: &Repository, lie: impl Fn(&mut PackRecord)) {
         let mut records: Vec<PackRecord> = part.packs().iter().map(|pack| part.record(pack)).collect();
         records.iter_mut().filter(|pack| pack.directory.kind() == PackKind::Data).for_each(&lie);
         repo.backend().delete(&name).unwrap();
-        index::write_part(repo, records).unwrap();
+        index::write_part(repo, &mut records).unwrap();
     }
 }
 

@@ -1,6 +1,10 @@
 //! The index cache: one SQLite file per repository and machine. It answers "where is this chunk",
 //! is brought up to date from the repository's index parts, and may be deleted at any time (I-11).
 //! It holds ids, wrapped keys and places: no plaintext and no key that opens anything by itself.
+//!
+//! Several processes may use one file at once. Each load raises its *generation*, so that the others
+//! know their filters to be old; each emptying raises its *clears*, so that nobody goes on with
+//! numbers of packs, or answers, from before.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,23 +13,26 @@ use std::sync::{Mutex, MutexGuard, RwLock};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::base::id::{ChunkId, ObjectHash, PackId, RepositoryId};
+use crate::base::id::{ChunkId, ObjectHash, PackId, RepositoryId, hex};
+use crate::crypto;
 use crate::repo::Error;
-use crate::repo::index::filter::{Filter, PAGE};
+use crate::repo::index::filter::Filter;
 use crate::repo::index::pack_info::PackInfo;
 
 /// Raised whenever a table changes: an older file is thrown away and rebuilt.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE part (name BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE pack (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, info BLOB NOT NULL);
+CREATE TABLE pack (no INTEGER PRIMARY KEY, id BLOB NOT NULL, size INTEGER NOT NULL,
+                   digest BLOB NOT NULL, info BLOB NOT NULL, UNIQUE (id, digest));
 CREATE TABLE chunk (id BLOB, place INTEGER, PRIMARY KEY (id, place)) WITHOUT ROWID;
 CREATE TABLE filter (page INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE object (name TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE count (what TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO count VALUES ('chunks', 0);
 INSERT INTO count VALUES ('generation', 0);
+INSERT INTO count VALUES ('clears', 0);
 ";
 
 /// A chunk's place: pack number in this cache, segment, ordinal inside it. Packed into one integer.
@@ -51,6 +58,9 @@ impl Place {
     }
 }
 
+/// Ids that go into the filter under one lock.
+const FILTER_BATCH: usize = 4096;
+
 /// One row to load.
 pub type Row = (ChunkId, i64);
 
@@ -75,39 +85,43 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Opens the cache of repository `id` below `dir`, or makes a new one. A file of another
-    /// schema, or one that SQLite finds damaged, is replaced.
-    pub fn open(dir: &Path, id: &RepositoryId) -> Result<Self, Error> {
-        let dir = dir.join(id.to_hex());
+    /// Opens the cache of repository `id` at `location` below `dir`, or makes a new one: copies of
+    /// one repository at two places hold different chunks. A file of another schema, or one that
+    /// SQLite finds damaged, is replaced; one that is merely busy or out of reach is not.
+    pub fn open(dir: &Path, id: &RepositoryId, location: &str) -> Result<Self, Error> {
+        let place = crypto::hash(location.as_bytes());
+        let dir = dir.join(format!("{}-{}", id.to_hex(), hex(&place[..4])));
         let fail = |path: &Path, reason: String| Error::Cache { path: path.display().to_string(), reason };
         make_private_dir(&dir).map_err(|e| fail(&dir, e.to_string()))?;
         let path = dir.join("index.sqlite");
         match Self::open_file(&path) {
-            Ok(Some(cache)) => Ok(cache),
-            Ok(None) | Err(_) => {
-                remove_file_and_logs(&path).map_err(|e| fail(&path, e.to_string()))?;
-                let made = Self::open_file(&path).map_err(|e| fail(&path, e.to_string()))?;
-                made.ok_or_else(|| fail(&path, "a new file has an old schema".into()))
-            }
+            Ok(Some(cache)) => return Ok(cache),
+            Ok(None) => {}
+            Err(e) if is_damaged(&e) => {}
+            Err(e) => return Err(fail(&path, e.to_string())),
         }
+        remove_file_and_logs(&path).map_err(|e| fail(&path, e.to_string()))?;
+        let made = Self::open_file(&path).map_err(|e| fail(&path, e.to_string()))?;
+        made.ok_or_else(|| fail(&path, "a new file has an old schema".into()))
     }
 
     /// `None` if the file has another schema.
     fn open_file(path: &Path) -> Result<Option<Self>, rusqlite::Error> {
         let mut conn = connect(path)?;
-        let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let version: i64 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-        let empty: bool =
-            tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)", [], |r| r.get(0))?;
-        if version == 0 && empty {
-            tx.execute_batch(TABLES)?;
-            tx.pragma_update(None, "user_version", SCHEMA)?;
-        } else if version != SCHEMA {
+        // Looking comes first: it waits for nobody, while another process loads for minutes.
+        if is_empty(&conn)? {
+            let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            if is_empty(&tx)? {
+                tx.execute_batch(TABLES)?;
+                tx.pragma_update(None, "user_version", SCHEMA)?;
+            }
+            tx.commit()?;
+        }
+        if conn.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0))? != SCHEMA {
             return Ok(None);
         }
-        tx.commit()?;
-        let filter = load_filter(&conn)?;
         let generation = AtomicI64::new(count(&conn, "generation")?);
+        let filter = load_filter(&conn)?;
         Ok(Some(Cache {
             path: path.to_owned(),
             writer: Mutex::new(conn),
@@ -248,60 +262,107 @@ impl Cache {
     pub fn clear(&self) -> Result<(), Error> {
         let mut conn = self.writer()?;
         let cleared = (|| {
-            let tx = conn.transaction()?;
+            let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             tx.execute_batch(
                 "DELETE FROM part; DELETE FROM pack; DELETE FROM chunk; DELETE FROM filter;
                  UPDATE count SET n = 0 WHERE what = 'chunks';
-                 UPDATE count SET n = n + 1 WHERE what = 'generation';",
+                 UPDATE count SET n = n + 1 WHERE what IN ('generation', 'clears');",
             )?;
-            tx.commit()
+            let generation = count(&tx, "generation")?;
+            tx.commit()?;
+            Ok(generation)
         })();
-        cleared.map_err(|e| self.failed(e))?;
+        let generation = cleared.map_err(|e| self.failed(e))?;
         *self.filter.write().map_err(|_| self.poisoned())? = Filter::new(1);
+        self.generation.store(generation, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Adds parts, packs and rows in one transaction. `rows` are handed in id order by `feed`,
-    /// which calls its argument once per row: random inserts would thrash (D-5). Nothing is added
-    /// and the answer is `false` if another load came between since `generation`, when the packs
-    /// were numbered: their numbers may be taken.
+    /// How often the cache was emptied. What was read before another value is no longer so.
+    pub fn clears(&self) -> Result<i64, Error> {
+        self.read(|c| count(c, "clears"))
+    }
+
+    /// If other processes loaded parts since, takes over what they added to the filter.
+    pub fn catch_up(&self) -> Result<(), Error> {
+        let conn = self.writer()?;
+        self.take_over_others_work(&conn)
+    }
+
+    fn take_over_others_work(&self, conn: &Connection) -> Result<(), Error> {
+        let generation = count(conn, "generation").map_err(|e| self.failed(e))?;
+        if generation != self.generation.load(Ordering::Relaxed) {
+            let filter = load_filter(conn).map_err(|e| self.failed(e))?;
+            *self.filter.write().map_err(|_| self.poisoned())? = filter;
+            self.generation.store(generation, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Numbers for packs, as their rows of the index describe them: the old one where this very
+    /// description is known already. Two parts that describe one pack differently give it two
+    /// numbers: which of them is right, only reading shows.
+    pub(super) fn number_packs(&self, packs: &mut dyn Iterator<Item = PackInfo>) -> Result<Vec<u32>, Error> {
+        let mut conn = self.writer()?;
+        let numbered = (|| {
+            let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let numbers = {
+                let mut known = tx.prepare_cached("SELECT no FROM pack WHERE id = ?1 AND digest = ?2")?;
+                let mut add = tx.prepare_cached(
+                    "INSERT INTO pack (id, size, digest, info) VALUES (?1, ?2, ?3, ?4) RETURNING no",
+                )?;
+                let number = |pack: PackInfo| {
+                    let info = pack.encode();
+                    let digest = crypto::hash(&info);
+                    let found = known.query_row(params![pack.id.0, digest], |r| r.get(0)).optional()?;
+                    match found {
+                        Some(number) => Ok(number),
+                        None => {
+                            let row = params![pack.id.0, pack.size as i64, digest, info];
+                            add.query_row(row, |r| r.get(0))
+                        }
+                    }
+                };
+                packs.map(number).collect::<Result<Vec<u32>, rusqlite::Error>>()?
+            };
+            tx.commit()?;
+            Ok(numbers)
+        })();
+        numbered.map_err(|e| self.failed(e))
+    }
+
+    /// Adds parts and their rows in one transaction. Rows are handed in id order by `feed`, which
+    /// calls its argument once per row: random inserts would thrash (D-5). Nothing is added and the
+    /// answer is `false` if the cache was emptied since it had been so `clears` times: the packs'
+    /// numbers went with it.
     pub(super) fn load(
         &self,
-        generation: i64,
+        clears: i64,
         parts: &[ObjectHash],
-        packs: &[(u32, PackId, Vec<u8>)],
         rows: u64,
         feed: &mut dyn FnMut(TakeRow<'_>) -> Result<(), Error>,
     ) -> Result<bool, Error> {
         let mut conn = self.writer()?;
-        let mut filter = self.filter.write().map_err(|_| self.poisoned())?;
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
         let tx = tx.map_err(|e| self.failed(e))?;
-        if count(&tx, "generation").map_err(|e| self.failed(e))? != generation {
+        if count(&tx, "clears").map_err(|e| self.failed(e))? != clears {
             return Ok(false);
         }
-        let known = self.take_over_others_work(&tx, &mut filter).map_err(|e| self.failed(e))?;
-        if known + rows > Filter::capacity(filter.pages()) {
-            *filter = grown_filter(&tx, known + rows).map_err(|e| self.failed(e))?;
-        }
-        {
-            let mut add =
-                tx.prepare("INSERT OR IGNORE INTO pack VALUES (?1, ?2, ?3)").map_err(|e| self.failed(e))?;
-            for (no, id, info) in packs {
-                add.execute(params![no, id.0, info]).map_err(|e| self.failed(e))?;
-            }
-        }
+        self.take_over_others_work(&tx)?;
+        self.make_room(&tx, rows)?;
         let mut added = 0;
         {
             let mut add =
                 tx.prepare("INSERT OR IGNORE INTO chunk VALUES (?1, ?2)").map_err(|e| self.failed(e))?;
+            let mut ids = Vec::with_capacity(FILTER_BATCH);
             feed(&mut |(id, place)| {
-                filter.insert(&id);
                 added += add.execute(params![id.0, place]).map_err(|e| self.failed(e))?;
-                Ok(())
+                ids.push(id);
+                if ids.len() == FILTER_BATCH { self.filter_in(&mut ids) } else { Ok(()) }
             })?;
+            self.filter_in(&mut ids)?;
         }
-        (|| {
+        let generation = (|| {
             let mut add = tx.prepare("INSERT OR IGNORE INTO part VALUES (?1)")?;
             for part in parts {
                 add.execute([part.0])?;
@@ -309,42 +370,58 @@ impl Cache {
             drop(add);
             tx.execute("UPDATE count SET n = n + ?1 WHERE what = 'chunks'", [added as i64])?;
             tx.execute("UPDATE count SET n = n + 1 WHERE what = 'generation'", [])?;
-            save_filter(&tx, &mut filter)?;
-            let generation = count(&tx, "generation")?;
-            tx.commit()?;
-            self.generation.store(generation, Ordering::Relaxed);
-            Ok(true)
-        })()
-        .map_err(|e| self.failed(e))
+            count(&tx, "generation")
+        })();
+        let generation = generation.map_err(|e| self.failed(e))?;
+        self.save_filter(&tx)?;
+        tx.commit().map_err(|e| self.failed(e))?;
+        self.generation.store(generation, Ordering::Relaxed);
+        Ok(true)
     }
 
-    /// If another process loaded parts since, its filter is the one to go on from. Returns how
-    /// many chunk rows there are.
-    fn take_over_others_work(&self, tx: &Connection, filter: &mut Filter) -> Result<u64, rusqlite::Error> {
-        if count(tx, "generation")? != self.generation.load(Ordering::Relaxed) {
-            *filter = load_filter(tx)?;
+    /// Adds ids to the filter. They may be there before their rows are: a "maybe" too many is only
+    /// looked up in vain, while readers must not wait for the transaction.
+    fn filter_in(&self, ids: &mut Vec<ChunkId>) -> Result<(), Error> {
+        let mut filter = self.filter.write().map_err(|_| self.poisoned())?;
+        ids.drain(..).for_each(|id| filter.insert(&id));
+        Ok(())
+    }
+
+    /// Replaces the filter by a larger one if `rows` more would be too many for it.
+    fn make_room(&self, conn: &Connection, rows: u64) -> Result<(), Error> {
+        let wanted = count_chunks(conn).map_err(|e| self.failed(e))? + rows;
+        let pages = self.filter.read().map_err(|_| self.poisoned())?.pages();
+        if wanted > Filter::capacity(pages) {
+            let grown = grown_filter(conn, wanted).map_err(|e| self.failed(e))?;
+            *self.filter.write().map_err(|_| self.poisoned())? = grown;
         }
-        count_chunks(tx)
+        Ok(())
     }
 
-    /// The cache's generation and the number that the next new pack gets.
-    pub(super) fn next_pack(&self) -> Result<(i64, u32), Error> {
-        self.read(|c| {
-            // One statement sees one state, whatever other processes do meanwhile.
-            c.query_row(
-                "SELECT (SELECT n FROM count WHERE what = 'generation'),
-                        (SELECT coalesce(max(no) + 1, 0) FROM pack)",
-                [],
-                |r| Ok((r.get(0)?, r.get(1)?)),
-            )
-        })
+    /// Writes the filter's changed pages. Only the holder of the writing connection changes the
+    /// filter, so readers need not wait meanwhile.
+    fn save_filter(&self, conn: &Connection) -> Result<(), Error> {
+        let changed = self.filter.write().map_err(|_| self.poisoned())?.take_dirty();
+        let filter = self.filter.read().map_err(|_| self.poisoned())?;
+        let saved = (|| {
+            let mut save = conn.prepare_cached("INSERT OR REPLACE INTO filter VALUES (?1, ?2)")?;
+            for page in changed {
+                save.execute(params![page as i64, filter.page(page)])?;
+            }
+            conn.execute("DELETE FROM filter WHERE page >= ?1", [filter.pages() as i64])
+        })();
+        saved.map(drop).map_err(|e| self.failed(e))
     }
 
-    /// The number of a pack that is known.
-    pub fn pack_number(&self, id: &PackId) -> Result<Option<u32>, Error> {
+    /// Calls `each` with number, id and size of every pack.
+    pub fn each_pack_size(&self, each: &mut dyn FnMut(u32, PackId, u64)) -> Result<(), Error> {
         self.read(|c| {
-            let mut row = c.prepare_cached("SELECT no FROM pack WHERE id = ?1")?;
-            row.query_row([id.0], |r| r.get(0)).optional()
+            let mut rows = c.prepare_cached("SELECT no, id, size FROM pack")?;
+            let mut rows = rows.query([])?;
+            while let Some(row) = rows.next()? {
+                each(row.get(0)?, PackId(row.get(1)?), row.get::<_, i64>(2)? as u64);
+            }
+            Ok(())
         })
     }
 }
@@ -391,13 +468,16 @@ fn grown_filter(conn: &Connection, keys: u64) -> Result<Filter, rusqlite::Error>
     Ok(filter)
 }
 
-fn save_filter(conn: &Connection, filter: &mut Filter) -> Result<(), rusqlite::Error> {
-    let mut save = conn.prepare("INSERT OR REPLACE INTO filter VALUES (?1, ?2)")?;
-    filter.drain_dirty(|page, bits| {
-        debug_assert_eq!(bits.len(), PAGE);
-        save.execute(params![page as i64, bits]).map(drop)
-    })?;
-    conn.execute("DELETE FROM filter WHERE page >= ?1", [filter.pages() as i64]).map(drop)
+fn is_empty(conn: &Connection) -> Result<bool, rusqlite::Error> {
+    conn.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)", [], |r| r.get(0))
+}
+
+/// Whether the file is no database, or a broken one.
+fn is_damaged(e: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+        // A file of ours whose rows are not what they should be is as good as broken.
+        || matches!(e, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::QueryReturnedNoRows)
 }
 
 fn make_private_dir(dir: &Path) -> std::io::Result<()> {

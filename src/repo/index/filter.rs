@@ -3,15 +3,15 @@
 //! and Singler 2007): one 64-byte block per key, eight bits in it. Chunk ids are keyed hashes, so
 //! their own bytes serve as the hash functions.
 //!
-//! It is kept in the cache in pages; only pages that changed are written back. A wrong "no" could
-//! only cost a second copy of a chunk; the page's rows are written in the same transaction as the
-//! chunks they speak for, so it does not happen.
+//! It is kept in the cache in pages; only pages that changed are written back, in the transaction
+//! that adds the chunks they speak for. A wrong "no", from before another process loaded, only
+//! costs a second copy of a chunk.
 
 use crate::base::id::ChunkId;
 
 const BLOCK: usize = 64;
 /// Bytes of one stored page.
-pub const PAGE: usize = 4096;
+const PAGE: usize = 4096;
 /// Bits per key at capacity: about 1 % of false "maybe".
 const BITS_PER_KEY: u64 = 12;
 
@@ -54,15 +54,15 @@ impl Filter {
         true
     }
 
-    /// Hands every page that changed to `write` and marks it clean.
-    pub fn drain_dirty<E>(&mut self, mut write: impl FnMut(usize, &[u8]) -> Result<(), E>) -> Result<(), E> {
-        for (page, dirty) in self.dirty.iter_mut().enumerate() {
-            if *dirty {
-                write(page, &self.bits[page * PAGE..(page + 1) * PAGE])?;
-                *dirty = false;
-            }
-        }
-        Ok(())
+    /// The pages that changed since the last call, which are clean now.
+    pub fn take_dirty(&mut self) -> Vec<usize> {
+        let changed = self.dirty.iter_mut().enumerate();
+        changed.filter_map(|(page, dirty)| std::mem::take(dirty).then_some(page)).collect()
+    }
+
+    /// The bytes of a page; none beyond the last.
+    pub fn page(&self, page: usize) -> &[u8] {
+        self.bits.get(page * PAGE..(page + 1) * PAGE).unwrap_or_default()
     }
 
     /// Start of the key's block, and the 72 bits that choose inside it.
@@ -121,22 +121,15 @@ mod tests {
     fn pages_round_trip_and_only_changed_ones_are_written() {
         let mut filter = Filter::new(8);
         filter.insert(&id(1));
-        let mut pages = Vec::new();
-        let kept: Result<(), ()> = filter.drain_dirty(|n, bytes| {
-            pages.push((n, bytes.to_vec()));
-            Ok(())
-        });
-        assert!(kept.is_ok() && pages.len() == 8);
+        let changed = filter.take_dirty();
+        let pages: Vec<_> = changed.into_iter().map(|n| (n, filter.page(n).to_vec())).collect();
+        assert_eq!(pages.len(), 8);
         let mut again = Filter::new(8);
         assert!(pages.iter().all(|(n, bytes)| again.load(*n, bytes)));
         assert!(again.maybe(&id(1)) && !again.maybe(&id(2)));
         assert!(!again.load(8, &[0; PAGE]) && !again.load(0, &[0; 3]));
         again.insert(&id(2));
-        let mut written = 0;
-        let _: Result<(), ()> = again.drain_dirty(|_, _| {
-            written += 1;
-            Ok(())
-        });
-        assert_eq!(written, 1);
+        assert_eq!(again.take_dirty().len(), 1);
+        assert!(again.take_dirty().is_empty());
     }
 }

@@ -2,12 +2,12 @@
 //! order. A few rows are sorted in memory; many are spread over files by their first byte and
 //! sorted file by file, so that memory stays bounded however large the repository (D-5).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 
 use crate::base::clock::Cancel;
-use crate::base::id::{ChunkId, ObjectHash, PackId};
+use crate::base::id::{ChunkId, ObjectHash};
 use crate::base::monitor::{Count, Monitor};
 use crate::format::index::{IndexPart, PackRecord};
 use crate::format::name::{INDEX, ObjectName, index_name};
@@ -23,7 +23,7 @@ const BUCKETS: usize = 64;
 /// Bytes of one spread row.
 const ROW_LEN: usize = 40;
 
-/// How often a load starts again because another process loaded at the same time.
+/// How often a load starts again because another process emptied the cache at the same time.
 const ATTEMPTS: u32 = 100;
 
 /// Brings the cache up to date with the repository. Parts that cannot be read are named to
@@ -39,16 +39,18 @@ pub fn refresh(repo: &Repository, monitor: &dyn Monitor, cancel: &Cancel) -> Res
             loaded.clear();
         }
         let mut missing: Vec<ObjectHash> = listed.difference(&loaded).copied().collect();
-        // In one order everywhere: where two parts contradict each other, all readers see the same.
         missing.sort_unstable();
-        if missing.is_empty() || load_parts(repo, missing, monitor, cancel)? {
+        if missing.is_empty() {
+            return cache.catch_up();
+        }
+        if load_parts(repo, missing, monitor, cancel)? {
             return Ok(());
         }
     }
     Err(busy(repo.index()))
 }
 
-/// Loads `missing`; `false` if another load came between.
+/// Loads `missing`; `false` if the cache was emptied meanwhile.
 fn load_parts(
     repo: &Repository,
     missing: Vec<ObjectHash>,
@@ -77,7 +79,7 @@ fn load_parts(
 fn busy(cache: &Cache) -> Error {
     Error::Cache {
         path: cache.dir().display().to_string(),
-        reason: "other processes keep loading into it".into(),
+        reason: "other processes keep emptying it".into(),
     }
 }
 
@@ -95,8 +97,8 @@ fn list_parts(repo: &Repository) -> Result<HashSet<ObjectHash>, Error> {
 pub fn add_records(cache: &Cache, part: ObjectHash, packs: &[PackRecord]) -> Result<(), Error> {
     for _ in 0..ATTEMPTS {
         let mut load = Load::new(cache)?;
-        for record in packs {
-            let pack = load.number(record.id, || PackInfo::new(record))?;
+        let numbers = cache.number_packs(&mut packs.iter().map(PackInfo::new))?;
+        for (record, pack) in packs.iter().zip(numbers) {
             for (segment, at) in (0u32..).zip(record.directory.segments()) {
                 for (ordinal, chunk) in (0u16..).zip(record.directory.chunks_of(at)) {
                     load.push((chunk.id, Place { pack, segment, ordinal }.pack_up()))?;
@@ -111,46 +113,23 @@ pub fn add_records(cache: &Cache, part: ObjectHash, packs: &[PackRecord]) -> Res
     Err(busy(cache))
 }
 
-/// Rows and packs on their way into the cache.
+/// Rows on their way into the cache.
 struct Load<'c> {
     cache: &'c Cache,
-    generation: i64,
+    clears: i64,
     parts: Vec<ObjectHash>,
-    packs: Vec<(u32, PackId, Vec<u8>)>,
-    next_pack: u32,
-    numbered: HashMap<PackId, u32>,
     rows: Vec<Row>,
     spread: Option<Spread>,
 }
 
 impl<'c> Load<'c> {
     fn new(cache: &'c Cache) -> Result<Self, Error> {
-        let (generation, next_pack) = cache.next_pack()?;
-        let (parts, packs, rows) = (Vec::new(), Vec::new(), Vec::new());
-        let numbered = HashMap::new();
-        Ok(Load { cache, generation, parts, packs, next_pack, numbered, rows, spread: None })
-    }
-
-    /// A pack's number in the cache: the old one if it is known already.
-    fn number(&mut self, id: PackId, info: impl FnOnce() -> PackInfo) -> Result<u32, Error> {
-        // Two parts may name one pack, after a merge of parts for example.
-        if let Some(known) =
-            self.numbered.get(&id).copied().map_or_else(|| self.cache.pack_number(&id), |n| Ok(Some(n)))?
-        {
-            return Ok(known);
-        }
-        self.numbered.insert(id, self.next_pack);
-        let number = self.next_pack;
-        self.next_pack += 1;
-        self.packs.push((number, id, info().encode()));
-        Ok(number)
+        Ok(Load { cache, clears: cache.clears()?, parts: Vec::new(), rows: Vec::new(), spread: None })
     }
 
     fn add(&mut self, id: ObjectHash, part: &IndexPart<'_>) -> Result<(), Error> {
-        let mut numbers = Vec::with_capacity(part.packs().len());
-        for pack in part.packs() {
-            numbers.push(self.number(pack.id, || PackInfo::new(&part.record(pack)))?);
-        }
+        let packs = part.packs();
+        let numbers = self.cache.number_packs(&mut packs.iter().map(|p| PackInfo::new(&part.record(p))))?;
         for row in part.rows() {
             let pack = numbers.get(row.pack as usize).copied().ok_or(Error::Worker)?;
             let place = Place { pack, segment: row.segment, ordinal: row.ordinal };
@@ -180,14 +159,14 @@ impl<'c> Load<'c> {
         Ok(())
     }
 
-    /// `false` if another load came between: nothing was added.
+    /// `false` if the cache was emptied meanwhile: nothing was added.
     fn finish(mut self) -> Result<bool, Error> {
         if self.spread.is_some() {
             self.spill()?;
         }
         let rows = self.spread.as_ref().map_or(self.rows.len() as u64, |s| s.count);
         let (cache, spread, mut own) = (self.cache, &mut self.spread, std::mem::take(&mut self.rows));
-        cache.load(self.generation, &self.parts, &self.packs, rows, &mut |take| match spread {
+        cache.load(self.clears, &self.parts, rows, &mut |take| match spread {
             None => {
                 own.sort_unstable();
                 own.drain(..).try_for_each(&mut *take)

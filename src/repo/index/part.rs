@@ -16,25 +16,21 @@ use crate::repo::{Error, Repository};
 pub struct WrittenPart {
     /// Stored size in bytes.
     pub size: u64,
-    /// The chunks it names.
+    /// The chunks it names, if the local cache knows them now.
     pub ids: Vec<ChunkId>,
 }
 
-/// Writes `packs` into as many parts as the limits ask for, and into the local cache.
-pub fn write_part(repo: &Repository, packs: Vec<PackRecord>) -> Result<Vec<WrittenPart>, Error> {
-    let mut written = Vec::new();
-    let mut rest = packs;
-    while !rest.is_empty() {
-        let mut chunks = 0;
-        let fits = rest.iter().take(INDEX_PART_PACKS_MAX).take_while(|pack| {
-            chunks += pack.directory.chunks().len();
-            chunks <= INDEX_PART_CHUNKS_MAX
-        });
-        let count = fits.count().max(1);
-        let later = rest.split_off(count);
-        written.push(write_one(repo, &rest)?);
-        rest = later;
-    }
+/// Writes the first of `packs`, as many as one part takes, into a part and into the local cache, and
+/// removes them from `packs`. If it fails, they stay there.
+pub fn write_part(repo: &Repository, packs: &mut Vec<PackRecord>) -> Result<WrittenPart, Error> {
+    let mut chunks = 0;
+    let fits = packs.iter().take(INDEX_PART_PACKS_MAX).take_while(|pack| {
+        chunks += pack.directory.chunks().len();
+        chunks <= INDEX_PART_CHUNKS_MAX
+    });
+    let count = fits.count().max(1).min(packs.len());
+    let written = write_one(repo, &packs[..count])?;
+    packs.drain(..count);
     Ok(written)
 }
 
@@ -57,8 +53,11 @@ fn write_one(repo: &Repository, packs: &[PackRecord]) -> Result<WrittenPart, Err
     object.extend_from_slice(&signature);
     let name = ObjectHash(crypto::hash(&object));
     repo.backend().put_new(&index_name(&name), &object)?;
-    load::add_records(repo.index(), name, packs)?;
-    let ids = packs.iter().flat_map(|p| p.directory.chunks()).map(|c| c.id).collect();
+    // The part is durable. A cache that is full or busy costs memory and speed, no more (I-11).
+    let ids = match load::add_records(repo.index(), name, packs) {
+        Ok(()) => packs.iter().flat_map(|p| p.directory.chunks()).map(|c| c.id).collect(),
+        Err(_) => Vec::new(),
+    };
     Ok(WrittenPart { size: object.len() as u64, ids })
 }
 

@@ -10,7 +10,11 @@ mod stream;
 pub use pipeline::Added;
 pub use stream::{Content, StreamWriter};
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::base::clock::Cancel;
 use crate::base::id::{ChunkId, SessionId};
@@ -18,7 +22,7 @@ use crate::base::kind::ChunkKind;
 use crate::base::monitor::Monitor;
 use crate::chunker::Chunker;
 use crate::codec::Level;
-use crate::format::name::MARKS;
+use crate::format::name::{DATA, MARKS, META, ObjectName};
 use crate::format::root::RootBody;
 use crate::repo::session::lease::LeaseKeeper;
 use crate::repo::session::pipeline::Pipeline;
@@ -46,6 +50,8 @@ pub struct Session {
     monitor: Arc<dyn Monitor>,
     cancel: Cancel,
     lease: LeaseKeeper,
+    /// How often the index cache had been emptied when this session loaded it.
+    clears: i64,
     pipeline: Pipeline,
 }
 
@@ -65,11 +71,17 @@ impl Session {
         let lease = LeaseKeeper::take(repo, id, &options.host, &options.purpose)?;
         let started = refuse_marks(repo)
             .and_then(|()| index::refresh(repo, &*monitor, &cancel))
-            .and_then(|()| Pipeline::start(repo, options.level, options.verify, monitor.clone()));
+            .and_then(|()| Ok((repo.index().clears()?, absent_packs(repo, &*monitor)?)))
+            .and_then(|(clears, absent)| {
+                let pipeline = Pipeline::start(repo, options.level, options.verify, monitor.clone(), absent)?;
+                Ok((clears, pipeline))
+            });
         match started {
-            Ok(pipeline) => Ok(Session { repo: repo.clone(), id, chunker, monitor, cancel, lease, pipeline }),
+            Ok((clears, pipeline)) => {
+                Ok(Session { repo: repo.clone(), id, chunker, monitor, cancel, lease, clears, pipeline })
+            }
             Err(e) => {
-                lease.release();
+                tidily(&cancel, || lease.release());
                 Err(e)
             }
         }
@@ -118,38 +130,105 @@ impl Session {
         self,
         root: impl FnOnce(SessionId, Added) -> Result<RootBody, Error>,
     ) -> Result<(SessionId, Added), Error> {
-        let Session { repo, id, lease, pipeline, cancel, .. } = self;
+        let Session { repo, id, lease, clears, mut pipeline, cancel, .. } = self;
         let committed = pipeline.finish().and_then(|added| {
             if cancel.is_cancelled() {
                 return Err(Error::Interrupted);
             }
+            same_cache(&repo, clears)?;
             let body = root(id, added)?;
             roots::commit(&repo, &id, body)?;
             Ok((id, added))
         });
-        release(lease, committed.as_ref().err());
+        match &committed {
+            Ok(_) => tidily(&cancel, || lease.release()),
+            Err(failure) => leave(pipeline, lease, &cancel, Some(failure)),
+        }
         committed
     }
 
     /// Ends without a snapshot. What is durable already goes into the index, for the next run.
     pub fn abandon(self) {
-        let Session { lease, pipeline, .. } = self;
-        // Failing here loses nothing but reuse; the failure that led here is the one to report.
-        let abandoned = pipeline.abandon();
-        release(lease, abandoned.as_ref().err());
+        leave(self.pipeline, self.lease, &self.cancel, None);
     }
 }
 
-/// Ends a lease, unless a creation of the session may still be carried out: a root or an index part
-/// that appeared late must be one that prune waited for (I-5). The lease expires by itself.
-fn release(lease: LeaseKeeper, failure: Option<&Error>) {
+/// How long tidying up may take after the user asked to stop.
+const TIDYING: Duration = Duration::from_secs(10);
+
+/// Does the few last things that should be done even when the user asked to stop, and not for long.
+fn tidily(cancel: &Cancel, work: impl FnOnce()) {
+    let (done, waiting) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(TIDYING) == Err(RecvTimeoutError::Timeout) {
+                cancel.spare(false);
+            }
+        });
+        cancel.spare(true);
+        work();
+        drop(done);
+    });
+    cancel.spare(false);
+}
+
+/// Ends a session that committed nothing: what is durable goes into the index, the lease goes.
+fn leave(pipeline: Pipeline, lease: LeaseKeeper, cancel: &Cancel, failure: Option<&Error>) {
+    tidily(cancel, || {
+        // Failing here loses nothing but reuse; the failure that led here is the one to report.
+        let unsure = pipeline.abandon();
+        // A root or an index part that may still appear must be one that prune waited for (I-5):
+        // the lease is left to expire by itself.
+        if unsure || failure.is_some_and(may_still_happen) { lease.keep() } else { lease.release() }
+    });
+}
+
+/// Whether something that the session wanted to create may appear after it has ended.
+fn may_still_happen(failure: &Error) -> bool {
     match failure {
-        Some(Error::Unsure { .. }) => lease.keep(),
-        Some(Error::Storage(e)) if matches!(e.kind, ErrorKind::Temporary | ErrorKind::Cancelled) => {
-            lease.keep();
-        }
-        _ => lease.release(),
+        Error::Unsure { .. } => true,
+        Error::Storage(e) => matches!(e.kind, ErrorKind::Temporary | ErrorKind::Cancelled),
+        _ => false,
     }
+}
+
+/// Fails if somebody emptied the index cache since this session loaded it: what it took for known
+/// then may not be so in this repository (two copies of one share what names they have).
+fn same_cache(repo: &Repository, clears: i64) -> Result<(), Error> {
+    if repo.index().clears()? == clears {
+        return Ok(());
+    }
+    Err(Error::Cache {
+        path: repo.index().dir().display().to_string(),
+        reason: "another process emptied it meanwhile; run the same command again".into(),
+    })
+}
+
+/// Packs that the index names and that are not there, or not whole, by their numbers in the cache.
+/// What lies in them must be stored again: so a snapshot heals what was lost (D-5).
+fn absent_packs(repo: &Repository, monitor: &dyn Monitor) -> Result<HashSet<u32>, Error> {
+    let mut there = HashMap::new();
+    for prefix in [DATA, META] {
+        repo.backend().list(prefix, &mut |entry| {
+            if let Some(ObjectName::Pack(_, id)) = ObjectName::parse(&entry.name) {
+                there.insert(id, entry.size);
+            }
+        })?;
+    }
+    let mut absent = HashSet::new();
+    repo.index().each_pack_size(&mut |number, id, size| {
+        if there.get(&id) != Some(&size) {
+            absent.insert(number);
+        }
+    })?;
+    if !absent.is_empty() {
+        monitor.warn(&format!(
+            "{} packs of the index are missing or not whole: what they held is stored again; \
+             `kamba-vault check` names what is hurt",
+            absent.len()
+        ));
+    }
+    Ok(absent)
 }
 
 /// A later version's prune says in marks which packs it is about to remove. This version does not

@@ -6,12 +6,13 @@
 //! Keeps I-1: a pack's record reaches an index part only after `put_new` returned for the pack;
 //! metadata packs, which name data chunks, wait until the end, when all data packs are durable.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use std::sync::Arc;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::base::id::ChunkId;
 use crate::base::kind::{ChunkKind, Coding, PackKind};
@@ -22,6 +23,7 @@ use crate::format::index::PackRecord;
 use crate::format::name::pack_name;
 use crate::repo::index::write_part;
 use crate::repo::pack::{Built, OpenPack, PackBuilder, Scratch};
+use crate::repo::session::may_still_happen;
 use crate::repo::session::pending::{Pending, Segment};
 use crate::repo::{Error, Repository};
 
@@ -34,6 +36,8 @@ pub(super) struct Shared {
     level: Level,
     verify: bool,
     monitor: Arc<dyn Monitor>,
+    /// Packs that the index names and the repository lacks, by their numbers in the cache.
+    absent: HashSet<u32>,
     pending: Mutex<Pending>,
     /// Chunks that went into index parts, to be forgotten by whoever next holds `pending`. An
     /// uploader must not wait for that lock itself: a producer holds it while it waits for a buffer
@@ -44,6 +48,8 @@ pub(super) struct Shared {
     durable: Mutex<Durable>,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// An index part's creation failed in a way that leaves open whether it is still to come.
+    unsure: AtomicBool,
     new_bytes: AtomicU64,
     new_chunks: AtomicU64,
     chunks: AtomicU64,
@@ -88,18 +94,20 @@ fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
 }
 
 impl Pipeline {
-    /// Starts the threads.
+    /// Starts the threads. What lies in packs that are `absent` counts as not known.
     pub fn start(
         repo: &Repository,
         level: Level,
         verify: bool,
         monitor: Arc<dyn Monitor>,
+        absent: HashSet<u32>,
     ) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             repo: repo.clone(),
             level,
             verify,
             monitor,
+            absent,
             pending: Mutex::default(),
             indexed: Mutex::default(),
             data: Mutex::default(),
@@ -107,6 +115,7 @@ impl Pipeline {
             durable: Mutex::default(),
             failed: AtomicBool::new(false),
             failure: Mutex::default(),
+            unsure: AtomicBool::new(false),
             new_bytes: AtomicU64::new(0),
             new_chunks: AtomicU64::new(0),
             chunks: AtomicU64::new(0),
@@ -144,6 +153,8 @@ impl Pipeline {
             };
             pipeline.workers.push(spawn("compress", move || worker.run())?);
         }
+        // If a thread cannot be started, the others must find their queue closed.
+        drop(uploads);
         for _ in 0..UPLOAD_BUFFERS.min(3) {
             let (shared, incoming, back) =
                 (pipeline.shared.clone(), uploads_in.clone(), spare_packs_out.clone());
@@ -164,7 +175,7 @@ impl Pipeline {
     pub fn store(&self, kind: ChunkKind, id: ChunkId, plain: &[u8]) -> Result<bool, Error> {
         self.check()?;
         self.shared.chunks.fetch_add(1, Ordering::Relaxed);
-        if self.shared.repo.index().contains(&id)? {
+        if self.shared.is_known(&id)? {
             return Ok(false);
         }
         let full = {
@@ -191,18 +202,9 @@ impl Pipeline {
         }
     }
 
-    /// Ends all threads after all that was stored is durable and indexed. After a failure, what is
-    /// durable goes into the index all the same, for the next run.
-    pub fn finish(mut self) -> Result<Added, Error> {
-        let finished = self.drain();
-        if finished.is_err() {
-            // The first failure is the one to report.
-            let _ = self.abandon();
-        }
-        finished
-    }
-
-    fn drain(&mut self) -> Result<Added, Error> {
+    /// Ends all threads after all that was stored is durable and indexed. After a failure, `abandon`
+    /// is to follow.
+    pub fn finish(&mut self) -> Result<Added, Error> {
         let rest = lock(&self.shared.pending)?.drain();
         for job in rest {
             self.submit(job)?;
@@ -223,11 +225,12 @@ impl Pipeline {
     }
 
     /// Ends all threads and puts what is durable into the index, so that the next run reuses it.
-    pub fn abandon(mut self) -> Result<(), Error> {
+    /// `true` if an index part may appear later than this returns.
+    pub fn abandon(mut self) -> bool {
         self.shared.failed.store(true, Ordering::Relaxed);
-        self.stop_workers()?;
-        self.stop_uploaders()?;
-        self.shared.write_parts(false)
+        let ended = self.stop_workers().and_then(|()| self.stop_uploaders());
+        let _ = ended.and_then(|()| self.shared.write_parts(false));
+        self.shared.unsure.load(Ordering::Relaxed)
     }
 
     fn stop_workers(&mut self) -> Result<(), Error> {
@@ -309,22 +312,49 @@ impl Shared {
         Ok(built)
     }
 
-    /// Writes durable packs into index parts: data packs only, or everything at the end.
+    /// Writes durable packs into index parts: data packs only, or everything at the end. What could
+    /// not be written is kept for the next attempt.
     fn write_parts(&self, all: bool) -> Result<(), Error> {
-        let (data, meta) = {
+        let mut records = {
             let mut durable = lock(&self.durable)?;
             durable.data_bytes = 0;
-            let meta = if all { std::mem::take(&mut durable.meta) } else { Vec::new() };
-            (std::mem::take(&mut durable.data), meta)
+            let mut records = std::mem::take(&mut durable.data);
+            if all {
+                records.append(&mut durable.meta);
+            }
+            records
         };
-        let mut records = data;
-        records.extend(meta);
-        for written in write_part(&self.repo, records)? {
-            self.stored_bytes.fetch_add(written.size, Ordering::Relaxed);
-            self.monitor.add(Count::StoredBytes, written.size);
-            lock(&self.indexed)?.extend(written.ids);
+        while !records.is_empty() {
+            match write_part(&self.repo, &mut records) {
+                Ok(written) => {
+                    self.stored_bytes.fetch_add(written.size, Ordering::Relaxed);
+                    self.monitor.add(Count::StoredBytes, written.size);
+                    lock(&self.indexed)?.extend(written.ids);
+                }
+                Err(e) => {
+                    if may_still_happen(&e) {
+                        self.unsure.store(true, Ordering::Relaxed);
+                    }
+                    let (meta, data) =
+                        records.into_iter().partition(|r| r.directory.kind() == PackKind::Meta);
+                    let mut durable = lock(&self.durable)?;
+                    durable.meta.extend::<Vec<_>>(meta);
+                    durable.data.extend::<Vec<_>>(data);
+                    return Err(e);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether a chunk can be read back, as far as this session knows: the index has it, in a pack
+    /// that was there when the session began.
+    fn is_known(&self, id: &ChunkId) -> Result<bool, Error> {
+        let index = self.repo.index();
+        if self.absent.is_empty() {
+            return index.contains(id);
+        }
+        Ok(index.contains(id)? && index.places(id)?.iter().any(|place| !self.absent.contains(&place.pack)))
     }
 }
 
@@ -391,7 +421,14 @@ impl Worker {
     }
 
     fn new_pack(&self, kind: PackKind) -> Result<PackBuilder, Error> {
-        let buffer = self.spare_packs.recv().map_err(|_| Error::Worker)?;
+        // Buffers come back from uploaders; one that a failure swallowed never does.
+        let buffer = loop {
+            match self.spare_packs.recv_timeout(Duration::from_millis(100)) {
+                Ok(buffer) => break buffer,
+                Err(RecvTimeoutError::Timeout) if !self.shared.failed.load(Ordering::Relaxed) => {}
+                Err(_) => return Err(Error::Worker),
+            }
+        };
         PackBuilder::new(kind, self.shared.repo.keys(), self.shared.repo.random(), buffer)
     }
 }
