@@ -12,38 +12,36 @@ use crate::base::kind::PackKind;
 use crate::base::limits::PACK_SIZE_MAX;
 use crate::base::monitor::{Count, Monitor};
 use crate::crypto;
-use crate::format::name::{DATA, META, ObjectName, pack_name};
+use crate::format::name::pack_name;
 use crate::ops::Error;
-use crate::ops::check::{BadPlaces, ReadData, Report};
+use crate::ops::check::{BadPlaces, ReadData, Report, said};
 use crate::repo::index::{PackInfo, Place};
 use crate::repo::pack::{OpenPack, Scratch};
 use crate::repo::{self, Repository};
 
-/// Compares the index with a listing of the packs.
+/// Compares the index with the packs that were `listed`.
 pub fn check_presence(
     repo: &Repository,
+    mut listed: HashMap<(PackKind, PackId), u64>,
     report: &mut Report,
     bad: &mut BadPlaces,
     monitor: &dyn Monitor,
 ) -> Result<(), Error> {
     monitor.phase("looking for packs", Count::Items, None);
-    let mut listed: HashMap<PackId, u64> = HashMap::new();
-    for prefix in [DATA, META] {
-        repo.backend().list(prefix, &mut |entry| {
-            if let Some(ObjectName::Pack(_, id)) = ObjectName::parse(&entry.name) {
-                listed.insert(id, entry.size);
-            }
-        })?;
-    }
     repo.index().each_pack(&mut |number, pack| {
-        let reason = match listed.remove(&pack.id) {
+        let reason = match listed.remove(&(pack.kind, pack.id)) {
             Some(size) if size == pack.size => None,
-            Some(size) => Some(format!("it has {size} bytes where the index says {}", pack.size)),
-            None => Some("it is missing".to_owned()),
+            Some(size) => {
+                bad.doubtful.insert(number);
+                Some(format!("it has {size} bytes where the index says {}", pack.size))
+            }
+            None => {
+                bad.packs.insert(number);
+                Some("it is missing".to_owned())
+            }
         };
         if let Some(reason) = reason {
             report.damage(pack_name(pack.kind, &pack.id), &reason);
-            bad.packs.insert(number);
             bad.reasons.insert(number, reason);
         }
         monitor.add(Count::Items, 1);
@@ -59,7 +57,8 @@ pub fn check_presence(
     Ok(())
 }
 
-/// Reads the packs that `read` asks for, on all cores.
+/// Reads the packs that `read` asks for, on all cores. Those that are known to be damaged are left to
+/// whoever asks for their chunks.
 pub fn read_packs(
     repo: &Repository,
     read: ReadData,
@@ -71,7 +70,8 @@ pub fn read_packs(
     let mut chosen = Vec::new();
     let mut plain = 0;
     repo.index().each_pack(&mut |number, pack| {
-        if is_chosen(&pack.id, read) && !bad.packs.contains(&number) {
+        let is_damaged = bad.packs.contains(&number) || bad.doubtful.contains(&number);
+        if is_chosen(&pack.id, read) && !is_damaged {
             plain += pack.plain_len();
             chosen.push(number);
         }
@@ -141,7 +141,10 @@ fn read_pack(repo: &Repository, number: u32, rows: u64, buffers: &mut Buffers) -
         return Ok(outcome);
     }
     buffers.bytes.clear();
-    repo.backend().get_range(&outcome.name, 0..info.size, &mut buffers.bytes)?;
+    if let Err(e) = repo.backend().get_range(&outcome.name, 0..info.size, &mut buffers.bytes) {
+        outcome.whole = Some(said(e.into())?);
+        return Ok(outcome);
+    }
     let named = crypto::hash(&buffers.bytes) == info.id.0;
     match OpenPack::new(&outcome.name, info.kind, &buffers.bytes, repo.keys()) {
         Ok(pack) => {
