@@ -284,6 +284,8 @@ fn what_a_list_claims_falsely_is_found_wherever_it_stands() {
     let data = content(&session, b"some data");
     let [ListEntry::Chunk { id: chunk, len: chunk_len }] = data[..] else { panic!("{data:?}") };
     let ((names, names_len), (bytes, bytes_len)) = (list(&session, &nodes), list(&session, &data));
+    let later = listing(&session, &[Node::new("z", NodeType::Fifo)]);
+    let (later_names, later_len) = list(&session, &later);
     let (torn, torn_len) = list(&session, &[ListEntry::Hole { len: 5 }, nodes[0]]);
     let lists = |id, len, depth| vec![ListEntry::List { id, len, depth }];
     let chunks = |id, len| vec![ListEntry::Chunk { id, len }];
@@ -293,6 +295,19 @@ fn what_a_list_claims_falsely_is_found_wherever_it_stands() {
         (true, file("b", lists(bytes, bytes_len, 0))),
         (true, folder("c", chunks(tree, tree_len))),
         (true, file("d", chunks(chunk, chunk_len))),
+        (true, folder("e", later.clone())),
+        (true, folder("f", lists(later_names, later_len, 0))),
+        (true, folder("g", [&nodes[..], &later].concat())),
+        (true, folder("h", [lists(names, names_len, 0), lists(later_names, later_len, 0)].concat())),
+        (false, folder("x: order of nodes", [&later[..], &nodes].concat())),
+        (false, folder("x: names twice", [&nodes[..], &nodes].concat())),
+        (
+            false,
+            folder(
+                "x: order of lists",
+                [lists(later_names, later_len, 0), lists(names, names_len, 0)].concat(),
+            ),
+        ),
         (false, folder("x: another length", lists(names, names_len + 1, 0))),
         (false, folder("x: another depth", lists(names, names_len, 1))),
         (false, folder("x: content as names", lists(bytes, bytes_len, 0))),

@@ -27,6 +27,8 @@ use crate::vfs::{Database, read_nodes};
 
 /// Packs whose descriptions are kept: about 4 MB.
 const PACKS_KEPT: usize = 256;
+/// What is wrong with a directory that nobody can list.
+const DISORDER: &str = "the names in its listing do not ascend";
 
 /// Walks all snapshots.
 pub fn check_snapshots(
@@ -39,8 +41,9 @@ pub fn check_snapshots(
 ) -> Result<(), Error> {
     monitor.phase("checking snapshots", Count::Items, Some(snapshots.len() as u64));
     let reader = Arc::new(ChunkReader::new(repo));
-    let (whole, torn, packs, hurt) = (HashSet::new(), HashMap::new(), HashMap::new(), Vec::new());
-    let mut walker = Walker { repo, reader, bad, cancel, whole, torn, packs, hurt };
+    let (contents, listings, torn) = (HashSet::new(), HashMap::new(), HashMap::new());
+    let (packs, hurt) = (HashMap::new(), Vec::new());
+    let mut walker = Walker { repo, reader, bad, cancel, contents, listings, torn, packs, hurt };
     for snapshot in snapshots {
         walker.snapshot(snapshot.root.root.clone())?;
         report.hurt.extend(walker.hurt.drain(..).map(|(path, reason)| Hurt {
@@ -58,8 +61,10 @@ struct Walker<'a> {
     reader: Arc<ChunkReader>,
     bad: &'a BadPlaces,
     cancel: &'a Cancel,
-    /// List and tree chunks below which everything is well.
-    whole: HashSet<Claim>,
+    /// Lists of content below which everything is well.
+    contents: HashSet<Claim>,
+    /// Parts of directories' listings below which everything is well, and the names in them.
+    listings: HashMap<Claim, Names>,
     /// Those of this snapshot below which something is not, and a folder that has them. Folders may
     /// hold each other over and over: each is walked once.
     torn: HashMap<Claim, String>,
@@ -75,20 +80,24 @@ struct Claim {
     len: u64,
     /// Of a list; none for a chunk of nodes.
     depth: Option<u8>,
-    /// Whether it lists nodes. What lists nodes is no content, and the reverse.
-    lists_nodes: bool,
 }
 
 impl Claim {
-    /// What an entry of a directory's listing claims; `None` for one that leads nowhere.
-    fn of_listing(entry: &ListEntry) -> Option<Self> {
+    /// What an entry claims; `None` for one that leads nowhere.
+    fn new(entry: &ListEntry) -> Option<Self> {
         let (id, depth) = match *entry {
             ListEntry::Chunk { id, .. } => (id, None),
             ListEntry::List { id, depth, .. } => (id, Some(depth)),
             ListEntry::Hole { .. } | ListEntry::Zeros { .. } => return None,
         };
-        Some(Claim { id, len: entry.content_len(), depth, lists_nodes: true })
+        Some(Claim { id, len: entry.content_len(), depth })
     }
+}
+
+/// The first and the last name in a part of a directory's listing.
+struct Names {
+    first: Vec<u8>,
+    last: Vec<u8>,
 }
 
 /// A folder that is being walked.
@@ -97,7 +106,8 @@ struct Folder {
     path_len: usize,
     /// A database, which is asked for its description in the end.
     database: Option<Node>,
-    names: TreeReader,
+    /// The last name so far.
+    last: Vec<u8>,
     hurt_before: usize,
     /// What is left of it: the lists that are being walked, and the chunk of nodes.
     parts: Vec<Part>,
@@ -106,6 +116,8 @@ struct Folder {
 struct Part {
     /// What it comes from; none for what stands in the folder's own node.
     claim: Option<Claim>,
+    /// The first name in it, once that is known.
+    first: Option<Vec<u8>>,
     hurt_before: usize,
     rest: Rest,
 }
@@ -129,6 +141,14 @@ impl Folder {
             Rest::Nodes(nodes) => nodes.next().map(|node| Next::Node(Box::new(node))),
         });
         next.unwrap_or_else(|| Next::EndOfPart(self.parts.pop()))
+    }
+
+    /// Goes on with the names from `first` to `last`; whether they come after those before.
+    fn go_on(&mut self, first: &[u8], last: &[u8]) -> bool {
+        for part in &mut self.parts {
+            part.first.get_or_insert_with(|| first.to_vec());
+        }
+        std::mem::replace(&mut self.last, last.to_vec()).as_slice() < first
     }
 }
 
@@ -155,7 +175,7 @@ impl Walker<'_> {
                         entered => open.extend(entered),
                     }
                 }
-                Next::EndOfPart(Some(part)) => self.leave(&part, &path),
+                Next::EndOfPart(Some(part)) => self.leave(part, &folder.last, &path),
                 Next::EndOfPart(None) => {
                     if let Some(Folder { database: Some(node), hurt_before, .. }) = open.pop()
                         && self.hurt.len() == hurt_before
@@ -185,19 +205,22 @@ impl Walker<'_> {
         Ok(Some(Folder {
             path_len: path.len(),
             database: is_database.then_some(node),
-            names: TreeReader::new(),
+            last: Vec::new(),
             hurt_before,
-            parts: vec![Part { claim: None, hurt_before: self.hurt.len(), rest }],
+            parts: vec![Part { claim: None, first: None, hurt_before: self.hurt.len(), rest }],
         }))
     }
 
     /// Opens a chunk of a folder's listing, unless it is known what is in it.
     fn entry(&mut self, folder: &mut Folder, entry: &ListEntry, path: &str) -> Result<(), Error> {
-        let Some(claim) = Claim::of_listing(entry) else {
+        let Some(claim) = Claim::new(entry) else {
             self.hurt.push((path.to_owned(), "its listing has a hole".into()));
             return Ok(());
         };
-        if self.whole.contains(&claim) {
+        if let Some(Names { first, last }) = self.listings.get(&claim) {
+            if !folder.go_on(first, last) {
+                self.hurt.push((path.to_owned(), DISORDER.into()));
+            }
             return Ok(());
         }
         if let Some(there) = self.torn.get(&claim) {
@@ -205,21 +228,39 @@ impl Walker<'_> {
             self.hurt.push((path.to_owned(), reason));
             return Ok(());
         }
-        let hurt_before = self.hurt.len();
-        match self.inside(entry, &mut folder.names) {
-            Ok(rest) => folder.parts.push(Part { claim: Some(claim), hurt_before, rest }),
-            Err(e) => self.hurt.push((path.to_owned(), format!("part of its listing: {}", said(e)?))),
+        let rest = match self.inside(entry) {
+            Ok(rest) => rest,
+            Err(e) => {
+                self.hurt.push((path.to_owned(), format!("part of its listing: {}", said(e)?)));
+                return Ok(());
+            }
+        };
+        let mut part = Part { claim: Some(claim), first: None, hurt_before: 0, rest };
+        if let Rest::Nodes(nodes) = &part.rest
+            && let [first, ..] = nodes.as_slice()
+            && let [.., last] = nodes.as_slice()
+        {
+            part.first = Some(first.name.clone());
+            if !folder.go_on(&first.name, &last.name) {
+                self.hurt.push((path.to_owned(), DISORDER.into()));
+            }
         }
+        // A chunk at the wrong place is no worse for that where it belongs.
+        part.hurt_before = self.hurt.len();
+        folder.parts.push(part);
         Ok(())
     }
 
-    /// Remembers how a chunk of the folder at `path` turned out.
-    fn leave(&mut self, part: &Part, path: &str) {
+    /// Remembers how a part of the folder at `path`, which ends with the name `last`, turned out.
+    fn leave(&mut self, part: Part, last: &[u8], path: &str) {
         let Some(claim) = part.claim else { return };
-        if self.hurt.len() == part.hurt_before {
-            self.whole.insert(claim);
-        } else {
-            self.torn.insert(claim, path.to_owned());
+        match part.first {
+            Some(first) if self.hurt.len() == part.hurt_before => {
+                self.listings.insert(claim, Names { first, last: last.to_vec() });
+            }
+            _ => {
+                self.torn.insert(claim, path.to_owned());
+            }
         }
     }
 
@@ -235,13 +276,14 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn inside(&self, entry: &ListEntry, names: &mut TreeReader) -> Result<Rest, repo::Error> {
+    fn inside(&self, entry: &ListEntry) -> Result<Rest, repo::Error> {
         match entry {
             ListEntry::List { id, len, depth } => {
                 read_list(&self.reader, id, *len, *depth).map(|entries| Rest::Entries(entries.into_iter()))
             }
             ListEntry::Chunk { id, len } => {
-                read_nodes(&self.reader, names, id, *len).map(|nodes| Rest::Nodes(nodes.into_iter()))
+                let nodes = read_nodes(&self.reader, &mut TreeReader::new(), id, *len)?;
+                Ok(Rest::Nodes(nodes.into_iter()))
             }
             ListEntry::Hole { .. } | ListEntry::Zeros { .. } => Ok(Rest::Nodes(Vec::new().into_iter())),
         }
@@ -263,8 +305,8 @@ impl Walker<'_> {
     }
 
     fn content_list(&mut self, id: ChunkId, len: u64, depth: u8) -> Result<Option<String>, Error> {
-        let claim = Claim { id, len, depth: Some(depth), lists_nodes: false };
-        if self.whole.contains(&claim) {
+        let claim = Claim { id, len, depth: Some(depth) };
+        if self.contents.contains(&claim) {
             return Ok(None);
         }
         let inner = match read_list(&self.reader, &id, len, depth) {
@@ -273,7 +315,7 @@ impl Walker<'_> {
         };
         let wrong = self.content(&inner)?;
         if wrong.is_none() {
-            self.whole.insert(claim);
+            self.contents.insert(claim);
         }
         Ok(wrong)
     }
