@@ -190,10 +190,30 @@ impl Error {
         }
     }
 
-    /// Whether the backend failed, so that nothing is known of the object asked for. One that is larger
-    /// than it may be is damaged instead, and hides no other.
+    /// Whether the backend failed, so that nothing is known of the object asked for. An object that is
+    /// gone, cut off, larger than it may be or unreadable (a bad sector) is damaged instead, and hides
+    /// no other.
     pub fn is_of_backend(&self) -> bool {
-        matches!(self, Error::Storage(e) if e.kind != storage::ErrorKind::TooLarge)
+        use storage::ErrorKind::{NotFound, Other, TooLarge, Truncated};
+        match self {
+            Error::Storage(e) => match e.kind {
+                NotFound | Truncated | TooLarge => false,
+                Other => e.action != "read",
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+
+    /// What the error is about, if it is one thing that is stored: mostly an object's name.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Error::Storage(e) => Some(&e.object),
+            Error::Format { object, .. } | Error::Crypto { object, .. } | Error::Damaged { object, .. } => {
+                Some(object)
+            }
+            _ => None,
+        }
     }
 
     /// A hint for the user, if there is one.

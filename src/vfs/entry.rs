@@ -200,9 +200,17 @@ impl View {
         loop {
             let bytes = content.next_bytes()?;
             if bytes.is_empty() {
-                return Ok(written);
+                break;
             }
             written += write_all(out, bytes)?;
+        }
+        // A list can lie about its chunks' lengths; each was what its id says all the same.
+        match node.size.unwrap_or(0) {
+            size if size == written => Ok(written),
+            size => {
+                let reason = format!("its chunks have {written} bytes where its lists say {size}");
+                Err(Error::damaged(String::from_utf8_lossy(&node.name), reason))
+            }
         }
     }
 }

@@ -8,4 +8,4 @@ mod tree;
 
 pub use database::Database;
 pub use entry::{Entry, EntryKind, Listing, View};
-pub use tree::Children;
+pub use tree::{Children, read_nodes};

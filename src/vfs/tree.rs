@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::id::ChunkId;
 use crate::base::kind::ChunkKind;
 use crate::format::list::ListEntry;
 use crate::format::node::Node;
@@ -30,13 +31,10 @@ impl Children {
                 return Ok(Some(node));
             }
             let Some(entry) = self.entries.next(reader)? else { return Ok(None) };
-            let ListEntry::Chunk { id, .. } = entry else {
+            let ListEntry::Chunk { id, len } = entry else {
                 return Err(Error::damaged("a directory", "its listing has a hole"));
             };
-            let bytes = reader.meta_chunk(ChunkKind::Tree, &id)?;
-            let object = format!("tree chunk {id}");
-            let nodes: Result<_, _> = self.listing.nodes(&bytes).collect();
-            self.nodes = nodes.map_err(Error::format(&object))?;
+            self.nodes = read_nodes(reader, &mut self.listing, &id, len)?.into();
         }
     }
 
@@ -52,4 +50,19 @@ impl Children {
         }
         Ok(None)
     }
+}
+
+/// The nodes in the next chunk of a directory's `listing`, which says that it has `len` bytes.
+pub fn read_nodes(
+    reader: &ChunkReader,
+    listing: &mut TreeReader,
+    id: &ChunkId,
+    len: u32,
+) -> Result<Vec<Node>, Error> {
+    let bytes = reader.meta_chunk(ChunkKind::Tree, id)?;
+    let object = format!("tree chunk {id}");
+    if bytes.len() != len as usize {
+        return Err(Error::damaged(object, format!("it has {} bytes where a list says {len}", bytes.len())));
+    }
+    listing.nodes(&bytes).collect::<Result<_, _>>().map_err(Error::format(&object))
 }

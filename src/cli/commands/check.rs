@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   kamba-vault check                              structure: every chunk is there
   kamba-vault check --read-data                  also that every byte is intact
-  kamba-vault check --read-data-subset 10%       a tenth, chosen at random
+  kamba-vault check --read-data-subset 10%       a tenth of the packs, at random
   kamba-vault check --read-data-subset 3/7       the third of seven parts: all of it in a week";
 
 /// Verify that the repository is whole
@@ -32,7 +32,8 @@ pub struct CheckArgs {
     #[arg(long, conflicts_with = "read_data_subset")]
     pub read_data: bool,
 
-    /// Read and verify some of it: P% at random, or part N/M of a fixed division
+    /// Read and verify some packs: P% of them (not of their bytes) at random, or part N/M of a fixed
+    /// division
     #[arg(long, value_name = "P%|N/M")]
     pub read_data_subset: Option<Subset>,
 }

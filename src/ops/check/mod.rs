@@ -4,6 +4,9 @@
 //!
 //! Order (I-2): roots are listed first, then the index is loaded, then packs are listed, so a
 //! snapshot that is being made meanwhile is never taken for a damaged one.
+//!
+//! An object that cannot be read is damage, and the check goes on; a backend that cannot be reached
+//! ends it.
 
 mod objects;
 mod packs;
@@ -17,7 +20,7 @@ use crate::base::monitor::Monitor;
 use crate::ops::Error;
 use crate::repo::index::Place;
 use crate::repo::roots;
-use crate::repo::{Repository, index};
+use crate::repo::{self, Repository, index};
 
 /// How much data to read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,7 +102,8 @@ impl Report {
 struct BadPlaces {
     packs: HashSet<u32>,
     places: HashSet<Place>,
-    /// Packs that are not what the index says: whether a chunk of one can be read, only reading shows.
+    /// Packs that are not what the index says, or cannot be read whole: whether a chunk of one can be
+    /// read, only reading shows.
     doubtful: HashSet<u32>,
     /// Reasons by pack, for whoever asks why a file is hurt.
     reasons: BTreeMap<u32, String>,
@@ -128,8 +132,10 @@ pub fn check(
     objects::check_roots(&listing, &remembered, &mut report);
     objects::check_index_parts(&fresh, &mut report, cancel)?;
     index::refresh(&fresh, &crate::base::monitor::Silent, cancel)?;
+    let listed = objects::list(&fresh)?;
+    objects::check_listed(&fresh, &listed, &mut report)?;
     let mut bad = BadPlaces::default();
-    packs::check_presence(&fresh, &mut report, &mut bad, monitor)?;
+    packs::check_presence(&fresh, listed.packs, &mut report, &mut bad, monitor)?;
     packs::read_packs(&fresh, read, &mut report, &mut bad, monitor, cancel)?;
     walk::check_snapshots(&fresh, &listing.snapshots, &bad, &mut report, monitor, cancel)?;
     report.snapshots = listing.snapshots.len() as u64;
@@ -137,4 +143,18 @@ pub fn check(
     report.damaged.sort();
     report.damaged.dedup();
     Ok(report)
+}
+
+/// The words of an error that is about stored data; any other goes up, because an unreachable
+/// repository is not a damaged one.
+fn said(e: repo::Error) -> Result<String, Error> {
+    let is_about_data = match &e {
+        repo::Error::Interrupted
+        | repo::Error::Denied { .. }
+        | repo::Error::Cache { .. }
+        | repo::Error::Source { .. }
+        | repo::Error::Worker => false,
+        e => !e.is_of_backend(),
+    };
+    if is_about_data { Ok(e.to_string()) } else { Err(e.into()) }
 }

@@ -1,23 +1,30 @@
 //! The small objects: configuration, signers, keyslots, roots, leases, index parts; and names that
 //! belong to nobody.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::base::clock::Cancel;
+use crate::base::id::PackId;
+use crate::base::kind::PackKind;
 use crate::format::header::Kind;
 use crate::format::index::IndexPart;
 use crate::format::lease::LeaseBody;
-use crate::format::name::{INDEX, KEYS, LEASES, ObjectName, is_reserved, lease_name, root_name};
+use crate::format::name::{INDEX, KEYS, ObjectName, SIGNERS, is_reserved, lease_name, root_name};
 use crate::ops::Error;
-use crate::ops::check::Report;
+use crate::ops::check::{Report, said};
 use crate::repo::roots::Listing;
 use crate::repo::{self, Repository, index, objects};
 use crate::storage::ErrorKind;
 
-/// Configuration, signers, keyslots and leases; objects that belong to nobody.
+/// Names of foreign objects that a note gives.
+const FOREIGN_NAMED: usize = 5;
+
+/// Configuration, signers and keyslots.
 pub fn check_trust(repo: &Repository, report: &mut Report) -> Result<(), Error> {
     if let Err(e) = repo::read_trust(repo.backend(), repo.keys()) {
-        report.damage("config and signers", said(e)?);
+        let object = e.object().map(str::to_owned);
+        let reason = said(e)?;
+        report.damage(trusted_name(repo, object)?, reason);
     }
     let mut usable = 0;
     for name in repo::slot_names(repo.backend())? {
@@ -35,20 +42,71 @@ pub fn check_trust(repo: &Repository, report: &mut Report) -> Result<(), Error> 
             "there is no sound keyslot left: once this program ends, nobody can open the repository",
         );
     }
-    let mut leases = Vec::new();
-    let mut strangers = 0u64;
+    Ok(())
+}
+
+/// The name of the object that an error of the configuration or the signers is about. One that has only
+/// words for it means the list of signers, of which the newest counts.
+fn trusted_name(repo: &Repository, object: Option<String>) -> Result<String, Error> {
+    if let Some(name) = object.filter(|name| ObjectName::parse(name).is_some()) {
+        return Ok(name);
+    }
+    let mut newest = SIGNERS.to_owned();
+    repo.backend().list(SIGNERS, &mut |entry| {
+        if let Some(ObjectName::Signers(_)) = ObjectName::parse(&entry.name)
+            && entry.name > newest
+        {
+            newest = entry.name;
+        }
+    })?;
+    Ok(newest)
+}
+
+/// What a listing of everything shows.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Packs with their sizes.
+    pub packs: HashMap<(PackKind, PackId), u64>,
+    leases: Vec<String>,
+    /// The first few names that belong to nobody, and how many there are.
+    foreign: BTreeSet<String>,
+    foreign_count: u64,
+}
+
+/// Lists everything. The index must have been loaded before (I-2).
+pub fn list(repo: &Repository) -> Result<Listed, Error> {
+    let mut listed = Listed::default();
     repo.backend().list("", &mut |entry| match ObjectName::parse(&entry.name) {
-        Some(ObjectName::Lease(..)) => leases.push(entry.name),
+        Some(ObjectName::Pack(kind, id)) => {
+            listed.packs.insert((kind, id), entry.size);
+        }
+        Some(ObjectName::Lease(..)) => listed.leases.push(entry.name),
         Some(_) => {}
         None if is_reserved(&entry.name) => {}
-        None if entry.name.starts_with(KEYS) || entry.name.starts_with(LEASES) => strangers += 1,
-        None => strangers += 1,
+        None => {
+            listed.foreign_count += 1;
+            listed.foreign.insert(entry.name);
+            if listed.foreign.len() > FOREIGN_NAMED {
+                listed.foreign.pop_last();
+            }
+        }
     })?;
-    if strangers > 0 {
-        report.notes.push(format!("{strangers} objects have names that mean nothing to this version"));
+    Ok(listed)
+}
+
+/// Leases; objects that belong to nobody.
+pub fn check_listed(repo: &Repository, listed: &Listed, report: &mut Report) -> Result<(), Error> {
+    if listed.foreign_count > 0 {
+        let names: Vec<&str> = listed.foreign.iter().map(String::as_str).collect();
+        let more = match listed.foreign_count - names.len() as u64 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = names.join(", ");
+        report.notes.push(format!("objects whose names mean nothing to this version: {names}{more}"));
     }
-    for name in leases {
-        check_lease(repo, &name, report)?;
+    for name in &listed.leases {
+        check_lease(repo, name, report)?;
     }
     Ok(())
 }
@@ -119,18 +177,4 @@ pub fn check_index_parts(repo: &Repository, report: &mut Report, cancel: &Cancel
         }
     }
     Ok(())
-}
-
-/// The words of an error that is about an object; an error of the backend itself goes up, because
-/// an unreachable repository is not a damaged one.
-fn said(e: repo::Error) -> Result<String, Error> {
-    match e {
-        repo::Error::Storage(e)
-            if !matches!(e.kind, ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::Truncated) =>
-        {
-            Err(e.into())
-        }
-        repo::Error::Interrupted => Err(e.into()),
-        e => Ok(e.to_string()),
-    }
 }

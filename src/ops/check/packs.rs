@@ -12,38 +12,36 @@ use crate::base::kind::PackKind;
 use crate::base::limits::PACK_SIZE_MAX;
 use crate::base::monitor::{Count, Monitor};
 use crate::crypto;
-use crate::format::name::{DATA, META, ObjectName, pack_name};
+use crate::format::name::pack_name;
 use crate::ops::Error;
-use crate::ops::check::{BadPlaces, ReadData, Report};
+use crate::ops::check::{BadPlaces, ReadData, Report, said};
 use crate::repo::index::{PackInfo, Place};
 use crate::repo::pack::{OpenPack, Scratch};
 use crate::repo::{self, Repository};
 
-/// Compares the index with a listing of the packs.
+/// Compares the index with the packs that were `listed`.
 pub fn check_presence(
     repo: &Repository,
+    mut listed: HashMap<(PackKind, PackId), u64>,
     report: &mut Report,
     bad: &mut BadPlaces,
     monitor: &dyn Monitor,
 ) -> Result<(), Error> {
     monitor.phase("looking for packs", Count::Items, None);
-    let mut listed: HashMap<PackId, u64> = HashMap::new();
-    for prefix in [DATA, META] {
-        repo.backend().list(prefix, &mut |entry| {
-            if let Some(ObjectName::Pack(_, id)) = ObjectName::parse(&entry.name) {
-                listed.insert(id, entry.size);
-            }
-        })?;
-    }
     repo.index().each_pack(&mut |number, pack| {
-        let reason = match listed.remove(&pack.id) {
+        let reason = match listed.remove(&(pack.kind, pack.id)) {
             Some(size) if size == pack.size => None,
-            Some(size) => Some(format!("it has {size} bytes where the index says {}", pack.size)),
-            None => Some("it is missing".to_owned()),
+            Some(size) => {
+                bad.doubtful.insert(number);
+                Some(format!("it has {size} bytes where the index says {}", pack.size))
+            }
+            None => {
+                bad.packs.insert(number);
+                Some("it is missing".to_owned())
+            }
         };
         if let Some(reason) = reason {
             report.damage(pack_name(pack.kind, &pack.id), &reason);
-            bad.packs.insert(number);
             bad.reasons.insert(number, reason);
         }
         monitor.add(Count::Items, 1);
@@ -59,7 +57,8 @@ pub fn check_presence(
     Ok(())
 }
 
-/// Reads the packs that `read` asks for, on all cores.
+/// Reads the packs that `read` asks for, on all cores. Those that are known to be damaged are left to
+/// whoever asks for their chunks.
 pub fn read_packs(
     repo: &Repository,
     read: ReadData,
@@ -71,7 +70,8 @@ pub fn read_packs(
     let mut chosen = Vec::new();
     let mut plain = 0;
     repo.index().each_pack(&mut |number, pack| {
-        if is_chosen(&pack.id, read) && !bad.packs.contains(&number) {
+        let is_damaged = bad.packs.contains(&number) || bad.doubtful.contains(&number);
+        if is_chosen(&pack.id, read) && !is_damaged {
             plain += pack.plain_len();
             chosen.push(number);
         }
@@ -81,13 +81,15 @@ pub fn read_packs(
         return Ok(());
     }
     repo.keys().may_read(PackKind::Data)?;
+    let rows = repo.index().chunks_by_pack()?;
     monitor.phase("reading packs", Count::DoneBytes, Some(plain));
     let found = Mutex::new((report, bad));
     chosen.par_iter().try_for_each_init(Buffers::default, |buffers, &number| {
         if cancel.is_cancelled() {
             return Err(Error::from(repo::Error::Interrupted));
         }
-        let outcome = read_pack(repo, number, buffers)?;
+        let rows = rows.get(&number).copied().unwrap_or(0);
+        let outcome = read_pack(repo, number, rows, buffers)?;
         monitor.add(Count::DoneBytes, outcome.plain);
         let mut found = found.lock().map_err(|_| repo::Error::Worker)?;
         outcome.file(number, &mut found);
@@ -128,7 +130,8 @@ impl Outcome {
     }
 }
 
-fn read_pack(repo: &Repository, number: u32, buffers: &mut Buffers) -> Result<Outcome, Error> {
+/// Reads pack `number`, of which the index has so many `rows`.
+fn read_pack(repo: &Repository, number: u32, rows: u64, buffers: &mut Buffers) -> Result<Outcome, Error> {
     let info = repo.index().pack(number)?.ok_or(repo::Error::Worker)?;
     let name = pack_name(info.kind, &info.id);
     let plain = info.plain_len();
@@ -138,7 +141,10 @@ fn read_pack(repo: &Repository, number: u32, buffers: &mut Buffers) -> Result<Ou
         return Ok(outcome);
     }
     buffers.bytes.clear();
-    repo.backend().get_range(&outcome.name, 0..info.size, &mut buffers.bytes)?;
+    if let Err(e) = repo.backend().get_range(&outcome.name, 0..info.size, &mut buffers.bytes) {
+        outcome.whole = Some(said(e.into())?);
+        return Ok(outcome);
+    }
     let named = crypto::hash(&buffers.bytes) == info.id.0;
     match OpenPack::new(&outcome.name, info.kind, &buffers.bytes, repo.keys()) {
         Ok(pack) => {
@@ -146,7 +152,8 @@ fn read_pack(repo: &Repository, number: u32, buffers: &mut Buffers) -> Result<Ou
                 outcome.whole =
                     Some("the index describes another content than its own directory does".into());
             }
-            read_segments(repo, number, &pack, &mut buffers.scratch, &mut outcome)?;
+            compare_rows(repo, number, rows, &pack, &mut outcome)?;
+            read_segments(repo, number, &pack, &mut buffers.scratch, &mut outcome);
         }
         Err(e) => {
             outcome.whole = Some(e.to_string());
@@ -196,22 +203,42 @@ fn is_as_described(info: &PackInfo, pack: &OpenPack<'_>, bytes: &[u8]) -> bool {
         && bytes.get(key_at) == Some(&info.wrapped)
 }
 
-/// Opens every segment, recomputes every id, and compares with what the index says.
+/// Compares the directory with the index both ways: every chunk must have its row, and every row its
+/// chunk.
+fn compare_rows(
+    repo: &Repository,
+    number: u32,
+    rows: u64,
+    pack: &OpenPack<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let mut found = 0;
+    for (segment, at) in (0u32..).zip(pack.directory.segments()) {
+        for (ordinal, chunk) in (0u16..).zip(pack.directory.chunks_of(at)) {
+            let place = Place { pack: number, segment, ordinal };
+            if repo.index().places(&chunk.id)?.contains(&place) {
+                found += 1;
+            } else {
+                outcome.places.push((place, format!("the index names another chunk than {}", chunk.id)));
+            }
+        }
+    }
+    if rows > found {
+        // Honest chunks may stand at the same places: which can be read, only reading shows.
+        let claimed = || format!("the index names {} chunks that it does not hold", rows - found);
+        outcome.whole.get_or_insert_with(claimed);
+    }
+    Ok(())
+}
+
+/// Opens every segment and recomputes every id.
 fn read_segments(
     repo: &Repository,
     number: u32,
     pack: &OpenPack<'_>,
     scratch: &mut Scratch,
     outcome: &mut Outcome,
-) -> Result<(), Error> {
-    for (segment, at) in (0u32..).zip(pack.directory.segments()) {
-        for (ordinal, chunk) in (0u16..).zip(pack.directory.chunks_of(at)) {
-            let place = Place { pack: number, segment, ordinal };
-            if !repo.index().places(&chunk.id)?.contains(&place) {
-                outcome.places.push((place, format!("the index names another chunk than {}", chunk.id)));
-            }
-        }
-    }
+) {
     let (mut verified, mut wrong) = (0, Vec::new());
     pack.read_all(
         repo.keys(),
@@ -226,7 +253,6 @@ fn read_segments(
         let places = ordinals.map(|ordinal| Place { pack: number, segment, ordinal });
         outcome.places.extend(places.map(|place| (place, reason.clone())));
     }
-    Ok(())
 }
 
 /// Whether a pack is among those to read. Chosen by name, so several machines agree.

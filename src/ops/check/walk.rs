@@ -1,13 +1,15 @@
 //! Every snapshot's every path: is each chunk it needs in the index, at a place that is not bad?
 //! Lists and trees that were found whole are remembered and not walked again, so a thousand
-//! snapshots that share nearly everything cost little more than one.
+//! snapshots that share nearly everything cost little more than one. They are remembered together
+//! with what was claimed of them: another snapshot may claim something else, and be unreadable.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::clock::Cancel;
 use crate::base::id::ChunkId;
-use crate::base::kind::ChunkKind;
+use crate::base::kind::{ChunkKind, PackKind};
 use crate::base::limits::TREE_DEPTH_MAX;
 use crate::base::monitor::{Count, Monitor};
 use crate::format::database::DatabaseInfo;
@@ -15,13 +17,18 @@ use crate::format::list::ListEntry;
 use crate::format::node::{Node, NodeType};
 use crate::format::tree::TreeReader;
 use crate::ops::Error;
-use crate::ops::check::{BadPlaces, Hurt, Report};
-use crate::repo::index::Place;
+use crate::ops::check::{BadPlaces, Hurt, Report, said};
+use crate::repo::index::{PackInfo, Place};
 use crate::repo::pack::Scratch;
 use crate::repo::read::{ChunkReader, read_list};
 use crate::repo::roots::Snapshot;
 use crate::repo::{self, Repository};
-use crate::vfs::Database;
+use crate::vfs::{Database, read_nodes};
+
+/// Packs whose descriptions are kept: about 4 MB.
+const PACKS_KEPT: usize = 256;
+/// What is wrong with a directory that nobody can list.
+const DISORDER: &str = "the names in its listing do not ascend";
 
 /// Walks all snapshots.
 pub fn check_snapshots(
@@ -34,8 +41,9 @@ pub fn check_snapshots(
 ) -> Result<(), Error> {
     monitor.phase("checking snapshots", Count::Items, Some(snapshots.len() as u64));
     let reader = Arc::new(ChunkReader::new(repo));
-    let (whole, torn, hurt) = (HashSet::new(), HashMap::new(), Vec::new());
-    let mut walker = Walker { repo, reader, bad, cancel, whole, torn, hurt };
+    let (contents, listings, torn) = (HashSet::new(), HashMap::new(), HashMap::new());
+    let (packs, hurt) = (HashMap::new(), Vec::new());
+    let mut walker = Walker { repo, reader, bad, cancel, contents, listings, torn, packs, hurt };
     for snapshot in snapshots {
         walker.snapshot(snapshot.root.root.clone())?;
         report.hurt.extend(walker.hurt.drain(..).map(|(path, reason)| Hurt {
@@ -53,12 +61,43 @@ struct Walker<'a> {
     reader: Arc<ChunkReader>,
     bad: &'a BadPlaces,
     cancel: &'a Cancel,
-    /// List and tree chunks below which everything is well.
-    whole: HashSet<ChunkId>,
+    /// Lists of content below which everything is well.
+    contents: HashSet<Claim>,
+    /// Parts of directories' listings below which everything is well, and the names in them.
+    listings: HashMap<Claim, Names>,
     /// Those of this snapshot below which something is not, and a folder that has them. Folders may
     /// hold each other over and over: each is walked once.
-    torn: HashMap<ChunkId, String>,
+    torn: HashMap<Claim, String>,
+    /// What the index says of some packs: neighbours lie together.
+    packs: HashMap<u32, PackInfo>,
     hurt: Vec<(String, String)>,
+}
+
+/// A list or tree chunk, and what the entry that leads to it says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Claim {
+    id: ChunkId,
+    len: u64,
+    /// Of a list; none for a chunk of nodes.
+    depth: Option<u8>,
+}
+
+impl Claim {
+    /// What an entry claims; `None` for one that leads nowhere.
+    fn new(entry: &ListEntry) -> Option<Self> {
+        let (id, depth) = match *entry {
+            ListEntry::Chunk { id, .. } => (id, None),
+            ListEntry::List { id, depth, .. } => (id, Some(depth)),
+            ListEntry::Hole { .. } | ListEntry::Zeros { .. } => return None,
+        };
+        Some(Claim { id, len: entry.content_len(), depth })
+    }
+}
+
+/// The first and the last name in a part of a directory's listing.
+struct Names {
+    first: Vec<u8>,
+    last: Vec<u8>,
 }
 
 /// A folder that is being walked.
@@ -67,15 +106,18 @@ struct Folder {
     path_len: usize,
     /// A database, which is asked for its description in the end.
     database: Option<Node>,
-    names: TreeReader,
+    /// The last name so far.
+    last: Vec<u8>,
     hurt_before: usize,
     /// What is left of it: the lists that are being walked, and the chunk of nodes.
     parts: Vec<Part>,
 }
 
 struct Part {
-    /// The chunk it comes from; none for what stands in the folder's own node.
-    id: Option<ChunkId>,
+    /// What it comes from; none for what stands in the folder's own node.
+    claim: Option<Claim>,
+    /// The first name in it, once that is known.
+    first: Option<Vec<u8>>,
     hurt_before: usize,
     rest: Rest,
 }
@@ -99,6 +141,14 @@ impl Folder {
             Rest::Nodes(nodes) => nodes.next().map(|node| Next::Node(Box::new(node))),
         });
         next.unwrap_or_else(|| Next::EndOfPart(self.parts.pop()))
+    }
+
+    /// Goes on with the names from `first` to `last`; whether they come after those before.
+    fn go_on(&mut self, first: &[u8], last: &[u8]) -> bool {
+        for part in &mut self.parts {
+            part.first.get_or_insert_with(|| first.to_vec());
+        }
+        std::mem::replace(&mut self.last, last.to_vec()).as_slice() < first
     }
 }
 
@@ -125,7 +175,7 @@ impl Walker<'_> {
                         entered => open.extend(entered),
                     }
                 }
-                Next::EndOfPart(Some(part)) => self.leave(&part, &path),
+                Next::EndOfPart(Some(part)) => self.leave(part, &folder.last, &path),
                 Next::EndOfPart(None) => {
                     if let Some(Folder { database: Some(node), hurt_before, .. }) = open.pop()
                         && self.hurt.len() == hurt_before
@@ -155,38 +205,62 @@ impl Walker<'_> {
         Ok(Some(Folder {
             path_len: path.len(),
             database: is_database.then_some(node),
-            names: TreeReader::new(),
+            last: Vec::new(),
             hurt_before,
-            parts: vec![Part { id: None, hurt_before: self.hurt.len(), rest }],
+            parts: vec![Part { claim: None, first: None, hurt_before: self.hurt.len(), rest }],
         }))
     }
 
     /// Opens a chunk of a folder's listing, unless it is known what is in it.
     fn entry(&mut self, folder: &mut Folder, entry: &ListEntry, path: &str) -> Result<(), Error> {
-        let (ListEntry::Chunk { id, .. } | ListEntry::List { id, .. }) = *entry else { return Ok(()) };
-        if self.whole.contains(&id) {
+        let Some(claim) = Claim::new(entry) else {
+            self.hurt.push((path.to_owned(), "its listing has a hole".into()));
+            return Ok(());
+        };
+        if let Some(Names { first, last }) = self.listings.get(&claim) {
+            if !folder.go_on(first, last) {
+                self.hurt.push((path.to_owned(), DISORDER.into()));
+            }
             return Ok(());
         }
-        if let Some(there) = self.torn.get(&id) {
+        if let Some(there) = self.torn.get(&claim) {
             let reason = format!("part of its listing is that of {there}, which is hurt");
             self.hurt.push((path.to_owned(), reason));
             return Ok(());
         }
-        let hurt_before = self.hurt.len();
-        match self.inside(entry, &mut folder.names) {
-            Ok(rest) => folder.parts.push(Part { id: Some(id), hurt_before, rest }),
-            Err(e) => self.hurt.push((path.to_owned(), format!("part of its listing: {}", said(e)?))),
+        let rest = match self.inside(entry) {
+            Ok(rest) => rest,
+            Err(e) => {
+                self.hurt.push((path.to_owned(), format!("part of its listing: {}", said(e)?)));
+                return Ok(());
+            }
+        };
+        let mut part = Part { claim: Some(claim), first: None, hurt_before: 0, rest };
+        if let Rest::Nodes(nodes) = &part.rest
+            && let [first, ..] = nodes.as_slice()
+            && let [.., last] = nodes.as_slice()
+        {
+            part.first = Some(first.name.clone());
+            if !folder.go_on(&first.name, &last.name) {
+                self.hurt.push((path.to_owned(), DISORDER.into()));
+            }
         }
+        // A chunk at the wrong place is no worse for that where it belongs.
+        part.hurt_before = self.hurt.len();
+        folder.parts.push(part);
         Ok(())
     }
 
-    /// Remembers how a chunk of the folder at `path` turned out.
-    fn leave(&mut self, part: &Part, path: &str) {
-        let Some(id) = part.id else { return };
-        if self.hurt.len() == part.hurt_before {
-            self.whole.insert(id);
-        } else {
-            self.torn.insert(id, path.to_owned());
+    /// Remembers how a part of the folder at `path`, which ends with the name `last`, turned out.
+    fn leave(&mut self, part: Part, last: &[u8], path: &str) {
+        let Some(claim) = part.claim else { return };
+        match part.first {
+            Some(first) if self.hurt.len() == part.hurt_before => {
+                self.listings.insert(claim, Names { first, last: last.to_vec() });
+            }
+            _ => {
+                self.torn.insert(claim, path.to_owned());
+            }
         }
     }
 
@@ -202,16 +276,13 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn inside(&self, entry: &ListEntry, names: &mut TreeReader) -> Result<Rest, repo::Error> {
+    fn inside(&self, entry: &ListEntry) -> Result<Rest, repo::Error> {
         match entry {
             ListEntry::List { id, len, depth } => {
                 read_list(&self.reader, id, *len, *depth).map(|entries| Rest::Entries(entries.into_iter()))
             }
-            ListEntry::Chunk { id, .. } => {
-                let bytes = self.reader.meta_chunk(ChunkKind::Tree, id)?;
-                let nodes: Result<Vec<Node>, _> = names.nodes(&bytes).collect();
-                let object = format!("tree chunk {id}");
-                let nodes = nodes.map_err(repo::Error::format(&object))?;
+            ListEntry::Chunk { id, len } => {
+                let nodes = read_nodes(&self.reader, &mut TreeReader::new(), id, *len)?;
                 Ok(Rest::Nodes(nodes.into_iter()))
             }
             ListEntry::Hole { .. } | ListEntry::Zeros { .. } => Ok(Rest::Nodes(Vec::new().into_iter())),
@@ -221,20 +292,10 @@ impl Walker<'_> {
     /// Checks a content list; the first thing wrong with it.
     fn content(&mut self, entries: &[ListEntry]) -> Result<Option<String>, Error> {
         for entry in entries {
-            let wrong = match entry {
+            let wrong = match *entry {
                 ListEntry::Hole { .. } | ListEntry::Zeros { .. } => None,
-                ListEntry::Chunk { id, len } => self.data_chunk(id, *len)?,
-                ListEntry::List { id, .. } if self.whole.contains(id) => None,
-                ListEntry::List { id, len, depth } => match read_list(&self.reader, id, *len, *depth) {
-                    Ok(inner) => {
-                        let wrong = self.content(&inner)?;
-                        if wrong.is_none() {
-                            self.whole.insert(*id);
-                        }
-                        wrong
-                    }
-                    Err(e) => Some(said(e)?),
-                },
+                ListEntry::Chunk { id, len } => self.data_chunk(&id, len)?,
+                ListEntry::List { id, len, depth } => self.content_list(id, len, depth)?,
             };
             if wrong.is_some() {
                 return Ok(wrong);
@@ -243,44 +304,81 @@ impl Walker<'_> {
         Ok(None)
     }
 
+    fn content_list(&mut self, id: ChunkId, len: u64, depth: u8) -> Result<Option<String>, Error> {
+        let claim = Claim { id, len, depth: Some(depth) };
+        if self.contents.contains(&claim) {
+            return Ok(None);
+        }
+        let inner = match read_list(&self.reader, &id, len, depth) {
+            Ok(inner) => inner,
+            Err(e) => return said(e).map(Some),
+        };
+        let wrong = self.content(&inner)?;
+        if wrong.is_none() {
+            self.contents.insert(claim);
+        }
+        Ok(wrong)
+    }
+
     /// What is wrong with a data chunk, if no good copy of it is left.
-    fn data_chunk(&self, id: &ChunkId, len: u32) -> Result<Option<String>, Error> {
-        let places = self.repo.index().places(id)?;
+    fn data_chunk(&mut self, id: &ChunkId, len: u32) -> Result<Option<String>, Error> {
+        let (bad, places) = (self.bad, self.repo.index().places(id)?);
         let Some(first) = places.first() else {
             return Ok(Some(format!("chunk {id} is in no pack that the index knows")));
         };
-        let (mut reason, mut wrong_len) = (None, false);
-        let is_doubtful = |place: &Place| self.bad.doubtful.contains(&place.pack);
-        for place in places.iter().filter(|place| !self.bad.is_bad(place) && !is_doubtful(place)) {
-            let pack = match self.reader.pack(place.pack) {
-                Ok(pack) => pack,
-                Err(e @ repo::Error::Denied { .. }) => return Err(e.into()),
-                Err(e) => {
-                    reason = Some(said(e)?);
-                    continue;
-                }
-            };
-            match pack.info.chunk_span(place.segment, place.ordinal) {
-                Some((_, stored)) if stored == len as usize => return Ok(None),
-                _ => wrong_len = true,
+        let is_doubtful = |place: &Place| bad.doubtful.contains(&place.pack);
+        let mut wrong = None;
+        for place in places.iter().filter(|place| !bad.is_bad(place) && !is_doubtful(place)) {
+            match self.stored_len(place)? {
+                Some(stored) if stored == len as usize => return Ok(None),
+                Some(_) => wrong = Some("has another length than its list says"),
+                None => wrong = Some("is no data"),
             }
         }
         if places.iter().any(is_doubtful) {
-            let mut plain = Vec::new();
-            let mut scratch = Scratch::default();
-            let read = self.reader.append_chunk(ChunkKind::Data, id, &mut scratch, &mut plain);
-            match read.map(|()| plain.len()) {
-                Ok(read) if read == len as usize => return Ok(None),
-                read => wrong_len |= read.is_ok(),
+            match self.read_len(id)? {
+                Some(read) if read == len as usize => return Ok(None),
+                Some(_) => wrong = Some("has another length than its list says"),
+                None => {}
             }
         }
-        if wrong_len {
-            return Ok(Some(format!("chunk {id} has another length than its list says")));
+        if let Some(wrong) = wrong {
+            return Ok(Some(format!("chunk {id} {wrong}")));
         }
-        let known = || self.bad.reasons.get(&first.pack).map_or("it is damaged", String::as_str).to_owned();
-        let reason = reason.unwrap_or_else(known);
-        let pack = self.repo.index().pack(first.pack)?.map_or_else(String::new, |p| p.id.to_hex());
-        Ok(Some(format!("chunk {id} in pack {pack}: {reason}")))
+        let reason = bad.reasons.get(&first.pack).map_or("it is damaged", String::as_str);
+        Ok(Some(format!("chunk {id} in pack {}: {reason}", self.pack(first.pack)?.id)))
+    }
+
+    /// The length that the index gives of the chunk at `place`; `None` if no data can be there. Asks for
+    /// no key, so that those can check who may not read.
+    fn stored_len(&mut self, place: &Place) -> Result<Option<usize>, Error> {
+        let pack = self.pack(place.pack)?;
+        let span = pack.chunk_span(place.segment, place.ordinal);
+        Ok(span.filter(|_| pack.kind == PackKind::Data).map(|(_, len)| len))
+    }
+
+    /// The length of a data chunk that was read to see whether it can be; `None` if it cannot, or by
+    /// others only.
+    fn read_len(&self, id: &ChunkId) -> Result<Option<usize>, Error> {
+        let mut plain = Vec::new();
+        match self.reader.append_chunk(ChunkKind::Data, id, &mut Scratch::default(), &mut plain) {
+            Ok(()) => Ok(Some(plain.len())),
+            Err(repo::Error::Denied { .. }) => Ok(None),
+            Err(e) => said(e).map(|_| None),
+        }
+    }
+
+    fn pack(&mut self, number: u32) -> Result<&PackInfo, Error> {
+        if self.packs.len() >= PACKS_KEPT && !self.packs.contains_key(&number) {
+            self.packs.clear();
+        }
+        match self.packs.entry(number) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let info = self.repo.index().pack(number)?.ok_or(repo::Error::Worker)?;
+                Ok(new.insert(info))
+            }
+        }
     }
 }
 
@@ -289,15 +387,4 @@ fn missing_object(database: &Database, info: &DatabaseInfo) -> Result<Option<Str
     let names = database.object_names()?;
     let wanted = info.objects.iter().map(String::as_str).chain(["recipe"]);
     Ok(wanted.into_iter().find(|path| !names.contains(*path)).map(str::to_owned))
-}
-
-/// The words of an error about stored data; an error of the backend itself goes up.
-fn said(e: repo::Error) -> Result<String, Error> {
-    match e {
-        repo::Error::Storage(_)
-        | repo::Error::Interrupted
-        | repo::Error::Cache { .. }
-        | repo::Error::Worker => Err(e.into()),
-        e => Ok(e.to_string()),
-    }
 }

@@ -6,7 +6,7 @@
 //! know their filters to be old; each emptying raises its *clears*, so that nobody goes on with
 //! numbers of packs, or answers, from before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock};
@@ -230,6 +230,19 @@ impl Cache {
         self.read(|c| {
             let packs: i64 = c.query_row("SELECT count(*) FROM pack", [], |r| r.get(0))?;
             Ok((packs.max(0) as u64, count_chunks(c)?))
+        })
+    }
+
+    /// How many chunks the index says are in each pack, by its number.
+    pub fn chunks_by_pack(&self) -> Result<HashMap<u32, u64>, Error> {
+        self.read(|c| {
+            let mut counts = HashMap::new();
+            let mut rows = c.prepare("SELECT place FROM chunk")?;
+            let mut rows = rows.query([])?;
+            while let Some(row) = rows.next()? {
+                *counts.entry(Place::unpack(row.get(0)?).pack).or_insert(0) += 1;
+            }
+            Ok(counts)
         })
     }
 
