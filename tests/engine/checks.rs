@@ -434,7 +434,7 @@ fn chunks_that_an_index_part_invents_are_found() {
         }
         record.directory.push(stored, &[], &chunks).unwrap();
     }
-    index::write_part(&vault.repo, vec![record]).unwrap();
+    index::write_part(&vault.repo, &mut vec![record]).unwrap();
     let session = support::begin(&vault.repo).unwrap();
     let own = file("own", content(&session, b"its own data"));
     let id = commit(&vault.repo, session, &[file("invented", vec![invented.unwrap()]), own]);

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod caches;
 mod checks;
 mod commit;
 mod crash;

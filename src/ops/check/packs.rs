@@ -28,7 +28,14 @@ pub fn check_presence(
     monitor: &dyn Monitor,
 ) -> Result<(), Error> {
     monitor.phase("looking for packs", Count::Items, None);
+    let mut numbers: HashMap<PackId, u32> = HashMap::new();
     repo.index().each_pack(&mut |number, pack| {
+        if let Some(first) = numbers.insert(pack.id, number) {
+            // Which description is right, only reading shows; readers try both.
+            report.damage(pack_name(pack.kind, &pack.id), "parts of the index describe it differently");
+            bad.doubtful.extend([first, number]);
+            return Ok(());
+        }
         let reason = match listed.remove(&(pack.kind, pack.id)) {
             Some(size) if size == pack.size => None,
             Some(size) => {

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -58,6 +59,8 @@ impl Place {
     }
 }
 
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(60);
 /// Ids that go into the filter under one lock.
 const FILTER_BATCH: usize = 4096;
 
@@ -264,10 +267,16 @@ impl Cache {
         })
     }
 
-    /// Keeps a small immutable object.
+    /// Keeps a small immutable object in place of what was kept by that name. Does not wait while
+    /// another process writes: it can be fetched again.
     pub fn keep_object(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let conn = self.writer()?;
-        let kept = conn.execute("INSERT OR IGNORE INTO object VALUES (?1, ?2)", params![name, bytes]);
+        let kept = (|| {
+            conn.busy_timeout(Duration::ZERO)?;
+            let kept = conn.execute("INSERT OR REPLACE INTO object VALUES (?1, ?2)", params![name, bytes]);
+            conn.busy_timeout(BUSY)?;
+            kept
+        })();
         kept.map(drop).map_err(|e| self.failed(e))
     }
 
@@ -441,7 +450,7 @@ impl Cache {
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let conn = Connection::open(path)?;
-    conn.busy_timeout(std::time::Duration::from_secs(60))?;
+    conn.busy_timeout(BUSY)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // A cache may lose its last transactions in a power cut, but must not tear: NORMAL in WAL mode.
     conn.pragma_update(None, "synchronous", "NORMAL")?;
