@@ -34,7 +34,7 @@ pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 #[derive(Debug, Default)]
 struct GateState {
     open: bool,
-    waiting: usize,
+    came: usize,
 }
 
 impl Gate {
@@ -51,15 +51,20 @@ impl Gate {
 
     /// Returns when a call has come to the gate, even if it has gone through already.
     pub fn wait_until_reached(&self) {
+        self.wait_until_reached_by(1);
+    }
+
+    /// Returns when so many calls have come to the gate, even if they have gone through already.
+    pub fn wait_until_reached_by(&self, calls: usize) {
         let mut state = self.state();
-        while state.waiting == 0 {
+        while state.came < calls {
             state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn pass(&self) {
         let mut state = self.state();
-        state.waiting += 1;
+        state.came += 1;
         self.0.1.notify_all();
         while !state.open {
             state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -154,9 +154,7 @@ fn an_interruption_while_the_source_is_silent_is_an_interruption() {
             let provenance = support::provenance();
             snapshot_stdin(&vault.repo, &provenance, &request, silent, Arc::new(Silent), &cancel)
         });
-        while leases(&vault) == 0 {
-            std::thread::yield_now();
-        }
+        support::wait_for("the lease", || leases(&vault) > 0);
         cancel.cancel();
         assert_eq!(made.join().unwrap().unwrap_err().class(), Class::Interrupted);
     });
@@ -230,10 +228,7 @@ fn sessions_that_commit_at_the_same_moment_leave_no_gap() {
     std::thread::scope(|scope| {
         let commit = |seed| snapshot(&vault.repo, "stream", &rows(seed, 30_000)).unwrap().id;
         let ids: Vec<_> = [2, 3].map(|seed| scope.spawn(move || commit(seed))).into();
-        gate.wait_until_reached();
-        while names(&*vault.memory, "index/").len() < 3 {
-            std::thread::yield_now();
-        }
+        gate.wait_until_reached_by(2);
         gate.open();
         let ids: Vec<SessionId> = ids.into_iter().map(|thread| thread.join().unwrap()).collect();
         assert_ne!(ids[0], ids[1]);

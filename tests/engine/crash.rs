@@ -8,21 +8,13 @@ use kamba_vault::base::clock::Cancel;
 use kamba_vault::repo::roots;
 use kamba_vault::storage::{Backend, Effect, ErrorKind, Fault, Memory, Op, Record, Rule};
 
-use crate::support::{self, Vault, rows, snapshot};
+use crate::support::{self, Vault, copy_of, rows, snapshot};
 
 /// A repository with one snapshot in it.
 fn begun() -> Arc<Memory> {
     let vault = Vault::new();
     snapshot(&vault.repo, "before", &rows(1, 200_000)).unwrap();
     vault.memory
-}
-
-fn copy_of(memory: &Memory) -> Arc<Memory> {
-    let copy = Arc::new(Memory::new());
-    for name in support::names(memory, "") {
-        copy.put_new(&name, &memory.get(&name, u64::MAX).unwrap()).unwrap();
-    }
-    copy
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! does not open; what is read is right or an error that `check` foretold; nothing panics.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use kamba_vault::base::class::Class;
@@ -13,7 +12,7 @@ use kamba_vault::repo::{self, Repository};
 use kamba_vault::storage::{Backend, Memory};
 
 use crate::support::views::{Model, Outcome, read_damaged};
-use crate::support::{self, Streams, Vault, names, noise, rows, snapshot_streams};
+use crate::support::{self, Streams, Vault, names, noise, objects, rows, snapshot_streams};
 
 /// A way to harm an object.
 #[derive(Clone, Debug)]
@@ -71,10 +70,6 @@ struct Sound {
     model: Model,
     /// The cache of the machine that wrote it.
     cache: tempfile::TempDir,
-}
-
-fn objects(memory: &Memory) -> BTreeMap<String, Vec<u8>> {
-    names(memory, "").into_iter().map(|name| (name.clone(), memory.get(&name, u64::MAX).unwrap())).collect()
 }
 
 fn streams<const N: usize>(streams: [(&str, Vec<u8>); N]) -> Streams {
@@ -153,21 +148,8 @@ impl Sound {
     /// A copy of the writer's cache.
     fn warm_cache(&self) -> tempfile::TempDir {
         let to = support::folder();
-        copy(self.cache.path(), to.path());
+        support::copy_folder(self.cache.path(), to.path());
         to
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }
 

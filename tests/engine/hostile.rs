@@ -3,88 +3,44 @@
 use std::sync::Arc;
 
 use kamba_vault::base::class::Class;
-use kamba_vault::base::clock::{Cancel, Timestamp};
+use kamba_vault::base::clock::Cancel;
 use kamba_vault::base::id::{ChunkId, SessionId, SlotId};
 use kamba_vault::base::kind::PackKind;
 use kamba_vault::base::limits::{SMALL_OBJECT_MAX, TREE_DEPTH_MAX};
 use kamba_vault::base::monitor::Silent;
-use kamba_vault::format::attrs::Unknown;
 use kamba_vault::format::index::{IndexPart, PackRecord};
 use kamba_vault::format::list::ListEntry;
 use kamba_vault::format::name::{INDEX, ObjectName, keyslot_name, root_name};
 use kamba_vault::format::node::{Node, NodeType};
 use kamba_vault::format::pack::{Directory, Stored};
 use kamba_vault::format::root::{RootBody, SnapshotKind, Stats};
-use kamba_vault::format::tree::TreeBuilder;
-use kamba_vault::ops::check::{ReadData, Report, check};
+use kamba_vault::ops::check::{ReadData, check};
 use kamba_vault::ops::{Error, look, stats};
 use kamba_vault::repo::session::Session;
 use kamba_vault::repo::{Repository, index, roots};
-use kamba_vault::storage::{Backend, Memory};
-use tempfile::TempDir;
+use kamba_vault::storage::Backend;
 
-use crate::support;
-
-fn repository() -> (Repository, TempDir) {
-    let (repo, _, cache) = repository_in_memory();
-    (repo, cache)
-}
-
-fn repository_in_memory() -> (Repository, Arc<Memory>, TempDir) {
-    let memory = Arc::new(Memory::new());
-    let backend: Arc<dyn Backend> = memory.clone();
-    support::init(&backend);
-    let cache = tempfile::tempdir().unwrap();
-    (support::open(&backend, cache.path()), memory, cache)
-}
-
-fn listing(session: &Session, nodes: &[Node]) -> Vec<ListEntry> {
-    let mut tree = TreeBuilder::new();
-    let store = &mut |kind, bytes: &[u8]| session.store(kind, bytes);
-    nodes.iter().for_each(|node| tree.push(node, store).unwrap());
-    tree.finish(store).unwrap()
-}
+use crate::support::{self, Vault, check_all, listing};
 
 /// `depth` folders in each other, each holding the one below it under all of `names`; `leaf` is in the
 /// innermost.
 fn nested(session: &Session, depth: usize, names: &[&str], leaf: Node) -> Vec<ListEntry> {
-    let mut children = listing(session, &[leaf]);
+    let mut children = listing(session, &[leaf]).unwrap();
     for _ in 1..depth {
         let folder = |name: &&str| Node::with_children(*name, NodeType::Directory, children.clone());
         let nodes: Vec<Node> = names.iter().map(folder).collect();
-        children = listing(session, &nodes);
+        children = listing(session, &nodes).unwrap();
     }
     children
 }
 
+/// Commits a snapshot that claims to be of so many bytes.
 fn commit(repo: &Repository, session: Session, children: Vec<ListEntry>, source_bytes: u64) {
-    let committed = session.commit(|session, _| {
-        Ok(RootBody {
-            session,
-            repository: repo.id(),
-            kind: SnapshotKind::Files,
-            sequence: 1,
-            previous: None,
-            started: Timestamp(1),
-            ended: Timestamp(2),
-            root: Node::with_children([], NodeType::Directory, children),
-            host: None,
-            user: None,
-            tags: Vec::new(),
-            sources: Vec::new(),
-            stats: Stats { source_bytes, ..Stats::default() },
-            flags: 0,
-            program: None,
-            parent: None,
-            description: None,
-            unknown: Unknown::default(),
-        })
+    let committed = session.commit(|id, _| {
+        let stats = Stats { source_bytes, ..Stats::default() };
+        Ok(RootBody { kind: SnapshotKind::Files, stats, ..support::root_body(repo, id, children) })
     });
     committed.unwrap();
-}
-
-fn checked(repo: &Repository) -> Report {
-    check(repo, ReadData::All, &Silent, &Cancel::new()).unwrap()
 }
 
 /// How many entries there are in the only snapshot.
@@ -102,11 +58,11 @@ fn entries(repo: &Repository) -> Result<usize, Error> {
 #[test]
 fn folders_are_walked_to_the_limit_and_no_deeper() {
     for (depth, fits) in [(TREE_DEPTH_MAX, true), (TREE_DEPTH_MAX + 1, false)] {
-        let (repo, _cache) = repository();
+        let Vault { repo, cache: _cache, .. } = Vault::new();
         let session = support::begin(&repo).unwrap();
         let children = nested(&session, depth, &["a"], Node::new("leaf", NodeType::Fifo));
         commit(&repo, session, children, 1);
-        let report = checked(&repo);
+        let report = check_all(&repo);
         match entries(&repo) {
             Ok(count) => {
                 assert!(fits && report.is_clean());
@@ -123,14 +79,14 @@ fn folders_are_walked_to_the_limit_and_no_deeper() {
 
 #[test]
 fn folders_that_hold_each_other_over_and_over_are_checked_once() {
-    let (repo, _cache) = repository();
+    let Vault { repo, cache: _cache, .. } = Vault::new();
     let session = support::begin(&repo).unwrap();
     let lost = ListEntry::Chunk { len: 9, id: ChunkId([7; 32]) };
     let leaf = Node::with_content("lost", NodeType::File, vec![lost]).unwrap();
     // There are 2^50 paths to the file.
     let children = nested(&session, 51, &["a", "b"], leaf);
     commit(&repo, session, children, 9);
-    let hurt = checked(&repo).hurt;
+    let hurt = check_all(&repo).hurt;
     let file = ["a"; 50].join("/") + "/lost";
     assert!(hurt.iter().any(|hurt| hurt.path == file));
     assert!(hurt.iter().any(|hurt| hurt.path == "b" && hurt.reason.contains("that of a,")), "{hurt:?}");
@@ -169,22 +125,21 @@ fn other_lengths(pack: &mut PackRecord) {
 fn what_an_index_that_lies_makes_unreadable_is_found() {
     let other_key = |pack: &mut PackRecord| pack.wrapped[40] ^= 1;
     for (what, told) in [("lengths", other_lengths as fn(&mut PackRecord)), ("key", other_key)] {
-        let (repo, cache) = repository();
+        let Vault { repo, cache, .. } = Vault::new();
         let session = support::begin(&repo).unwrap();
         let file = |name: &str, bytes: &[u8]| {
-            let mut stream = session.stream();
-            stream.write(bytes).unwrap();
-            Node::with_content(name, NodeType::File, stream.finish().unwrap().entries).unwrap()
+            let content = support::store(&session, bytes).unwrap();
+            Node::with_content(name, NodeType::File, content.entries).unwrap()
         };
         // One segment of three chunks: the third begins where it did, the others do not.
         let nodes = [file("a", b"short"), file("b", b"somewhat longer"), file("c", b"untouched")];
-        let children = listing(&session, &nodes);
+        let children = listing(&session, &nodes).unwrap();
         commit(&repo, session, children, 1);
-        assert!(checked(&repo).is_clean());
+        assert!(check_all(&repo).is_clean());
         lie(&repo, told);
         let fresh = cache.path().join("fresh");
         let repo = repo.with_cache(&fresh).unwrap();
-        let report = checked(&repo);
+        let report = check_all(&repo);
         assert_eq!(report.damaged.len(), 1, "{what}: {report:?}");
         let snapshots = roots::list(&repo, &Cancel::new()).unwrap().snapshots;
         let view = look::view(&repo, &snapshots[0], &Silent, &Cancel::new()).unwrap();
@@ -202,7 +157,7 @@ fn what_an_index_that_lies_makes_unreadable_is_found() {
 
 #[test]
 fn an_object_that_is_too_large_hides_no_other() {
-    let (repo, memory, cache) = repository_in_memory();
+    let Vault { repo, memory, cache, .. } = Vault::new();
     let session = support::begin(&repo).unwrap();
     commit(&repo, session, Vec::new(), 1);
     let bytes = vec![0; SMALL_OBJECT_MAX as usize + 1];
@@ -213,12 +168,12 @@ fn an_object_that_is_too_large_hides_no_other() {
     let repo = support::open(&backend, &cache.path().join("fresh"));
     let listing = roots::list(&repo, &Cancel::new()).unwrap();
     assert_eq!((listing.snapshots.len(), &listing.damaged[0].0), (1, &name));
-    assert_eq!(checked(&repo).damaged.len(), 2);
+    assert_eq!(check_all(&repo).damaged.len(), 2);
 }
 
 #[test]
 fn sizes_that_snapshots_claim_do_not_overflow() {
-    let (repo, _cache) = repository();
+    let Vault { repo, cache: _cache, .. } = Vault::new();
     for _ in 0..2 {
         let session = support::begin(&repo).unwrap();
         commit(&repo, session, Vec::new(), u64::MAX);

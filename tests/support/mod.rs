@@ -8,32 +8,33 @@ use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use kamba_vault::base::clock::{Cancel, Clock, SystemClock, Timestamp};
 use kamba_vault::base::id::SessionId;
 use kamba_vault::base::monitor::Silent;
-use kamba_vault::base::secret::{Secret32, SecretBytes};
+use kamba_vault::base::secret::Secret32;
 use kamba_vault::codec::Level;
 use kamba_vault::crypto::{ArgonCost, Random, SystemRandom};
 use kamba_vault::format::attrs::Unknown;
+use kamba_vault::format::list::ListEntry;
 use kamba_vault::format::node::{Node, NodeType};
 use kamba_vault::format::root::{RootBody, SnapshotKind, Stats};
 use kamba_vault::format::tree::TreeBuilder;
 use kamba_vault::ops::snapshot::{Made, Provenance, StreamRequest, snapshot_stdin};
 use kamba_vault::ops::{self, check};
-use kamba_vault::repo::session::{Session, SessionOptions};
+use kamba_vault::repo::session::{Content, Session, SessionOptions};
 use kamba_vault::repo::{self, Credentials, Environment, InitOptions, Repository};
 use kamba_vault::storage::{Backend, Fault, Memory};
 
 /// The least that Argon2 takes: tests derive keys many times.
 pub const CHEAP: ArgonCost = ArgonCost { memory_kib: 64, passes: 1, lanes: 1 };
 
+/// Long enough for a busy machine; what needs it never comes.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
 pub fn credentials() -> Credentials {
     Credentials { passphrase: None, key_file: Some(Secret32([7; 32])) }
-}
-
-pub fn passphrase(text: &str) -> Credentials {
-    Credentials { passphrase: Some(SecretBytes::new(text.into())), key_file: None }
 }
 
 pub fn environment(backend: Arc<dyn Backend>, cache: &Path) -> Environment {
@@ -81,8 +82,13 @@ pub struct Vault {
 impl Vault {
     /// A new repository.
     pub fn new() -> Self {
+        Vault::with_chunks(16 << 10)
+    }
+
+    /// A new repository with chunks of `chunk_avg` bytes.
+    pub fn with_chunks(chunk_avg: u32) -> Self {
         let memory = Arc::new(Memory::new());
-        init(&(memory.clone() as Arc<dyn Backend>));
+        init_with(&*memory, &credentials(), chunk_avg);
         Vault::of(memory)
     }
 
@@ -158,23 +164,55 @@ pub fn snapshot(repo: &Repository, name: &str, data: &[u8]) -> Result<Made, ops:
 /// Streams by name.
 pub type Streams = std::collections::BTreeMap<String, Vec<u8>>;
 
+/// Stores `data` as one stream.
+pub fn store(session: &Session, data: &[u8]) -> Result<Content, repo::Error> {
+    let mut stream = session.stream();
+    stream.write(data)?;
+    stream.finish()
+}
+
+/// Stores a listing of `nodes`, which are in order.
+pub fn listing(session: &Session, nodes: &[Node]) -> Result<Vec<ListEntry>, repo::Error> {
+    let mut tree = TreeBuilder::new();
+    for node in nodes {
+        tree.push(node, &mut |kind, bytes| session.store(kind, bytes))?;
+    }
+    tree.finish(&mut |kind, bytes| session.store(kind, bytes))
+}
+
+/// Commits a snapshot of these children.
+pub fn commit_children(
+    session: Session,
+    repo: &Repository,
+    children: Vec<ListEntry>,
+) -> Result<SessionId, repo::Error> {
+    let (id, _) = session.commit(|id, _| Ok(root_body(repo, id, children)))?;
+    Ok(id)
+}
+
+/// Commits a snapshot of streams that are stored already, in order of their names.
+pub fn commit_contents<'a>(
+    session: Session,
+    repo: &Repository,
+    contents: impl IntoIterator<Item = (&'a str, &'a Content)>,
+) -> Result<SessionId, repo::Error> {
+    let node = |(name, content): (&str, &Content)| {
+        Node::with_content(name, NodeType::Stream, content.entries.clone()).unwrap()
+    };
+    let nodes: Vec<Node> = contents.into_iter().map(node).collect();
+    let children = listing(&session, &nodes)?;
+    commit_children(session, repo, children)
+}
+
 /// Writes `streams` in `session` and commits them as one snapshot.
 pub fn commit_streams(
     session: Session,
     repo: &Repository,
     streams: &Streams,
 ) -> Result<SessionId, repo::Error> {
-    let mut tree = TreeBuilder::new();
-    for (name, data) in streams {
-        let mut stream = session.stream();
-        stream.write(data)?;
-        let content = stream.finish()?;
-        let node = Node::with_content(name.as_bytes(), NodeType::Stream, content.entries)?;
-        tree.push(&node, &mut |kind, bytes| session.store(kind, bytes))?;
-    }
-    let children = tree.finish(&mut |kind, bytes| session.store(kind, bytes))?;
-    let (id, _) = session.commit(|id, _| Ok(root_body(repo, id, children)))?;
-    Ok(id)
+    let stored = streams.iter().map(|(name, data)| Ok((name.as_str(), store(&session, data)?)));
+    let stored = stored.collect::<Result<Vec<_>, repo::Error>>()?;
+    commit_contents(session, repo, stored.iter().map(|(name, content)| (*name, content)))
 }
 
 /// One snapshot of several streams.
@@ -183,11 +221,7 @@ pub fn snapshot_streams(repo: &Repository, streams: &Streams) -> Result<SessionI
 }
 
 /// What a snapshot says of itself when all that matters is its tree.
-pub fn root_body(
-    repo: &Repository,
-    session: SessionId,
-    children: Vec<kamba_vault::format::list::ListEntry>,
-) -> RootBody {
+pub fn root_body(repo: &Repository, session: SessionId, children: Vec<ListEntry>) -> RootBody {
     let now = repo.clock().now();
     RootBody {
         session,
@@ -231,6 +265,43 @@ pub fn names(backend: &dyn Backend, prefix: &str) -> Vec<String> {
     names
 }
 
+/// Another backend in memory with the objects of `memory`.
+pub fn copy_of(memory: &Memory) -> Arc<Memory> {
+    let copy = Memory::new();
+    objects(memory).iter().for_each(|(name, bytes)| copy.overwrite(name, bytes));
+    Arc::new(copy)
+}
+
+/// Every object, by name.
+pub fn objects(memory: &Memory) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let get = |name: String| (memory.get(&name, u64::MAX).unwrap(), name);
+    names(memory, "").into_iter().map(get).map(|(bytes, name)| (name, bytes)).collect()
+}
+
+/// Copies the content of a folder into another.
+pub fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Waits until `done`; a test that waits for what never comes fails instead of hanging.
+#[track_caller]
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < WAIT_MAX, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A clock that stands where it is put.
 pub struct TestClock(AtomicI64);
 
@@ -239,8 +310,9 @@ impl TestClock {
         Arc::new(TestClock(AtomicI64::new(nanos)))
     }
 
-    pub fn set(&self, nanos: i64) {
-        self.0.store(nanos, Ordering::SeqCst);
+    /// Moves it, forwards or back.
+    pub fn pass(&self, nanos: i64) {
+        self.0.fetch_add(nanos, Ordering::SeqCst);
     }
 }
 

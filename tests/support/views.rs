@@ -113,5 +113,5 @@ pub fn read_damaged(repo: &Repository, model: &Model, report: Option<&Report>) -
 pub fn foretold(report: &Report, id: &SessionId, name: &str) -> bool {
     let root = format!("roots/{id}");
     report.hurt.iter().any(|h| h.snapshot == *id && (h.path == name || h.path.is_empty()))
-        || report.damaged.iter().any(|d| d.object == root || d.object.starts_with("roots/"))
+        || report.damaged.iter().any(|d| d.object == root)
 }
