@@ -1,8 +1,14 @@
-//! The engine below the command line, against backends in memory and in folders.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! The engine below the command line: in memory, in folders, over real servers, and as the program itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../support/mod.rs"]
 mod support;
+
+#[path = "../cli/program.rs"]
+#[allow(dead_code, reason = "made for the tests of the command line, which need more of it")]
+mod program;
+#[path = "../support/servers/mod.rs"]
+mod servers;
 
 mod caches;
 mod checks;
@@ -10,5 +16,8 @@ mod commit;
 mod crash;
 mod damage;
 mod hostile;
+mod killed;
+mod model;
+mod remote;
 mod roundtrip;
 mod writers;

@@ -4,109 +4,108 @@ use std::sync::Arc;
 
 use kamba_vault::base::clock::{Cancel, Clock, Timestamp};
 use kamba_vault::base::monitor::Silent;
-use kamba_vault::format::attrs::Unknown;
-use kamba_vault::format::node::{Node, NodeType};
-use kamba_vault::format::root::{RootBody, SnapshotKind, Stats};
-use kamba_vault::format::tree::TreeBuilder;
 use kamba_vault::ops::check::{ReadData, check};
 use kamba_vault::repo::session::{Content, Session};
 use kamba_vault::repo::{self, Environment, Repository, roots};
 use kamba_vault::storage::{Backend, Local, Memory};
 
+use crate::program::Sandbox;
 use crate::roundtrip::read_back;
-use crate::support;
+use crate::support::{self, names};
 
 /// Commits a snapshot with one stream.
 fn commit(repo: &Repository, session: Session, content: &Content) -> Result<(), repo::Error> {
-    let mut tree = TreeBuilder::new();
-    let node = Node::with_content("stream", NodeType::Stream, content.entries.clone())?;
-    tree.push(&node, &mut |kind, bytes| session.store(kind, bytes))?;
-    let children = tree.finish(&mut |kind, bytes| session.store(kind, bytes))?;
-    let now = repo.clock().now();
-    session
-        .commit(|id, _| {
-            Ok(RootBody {
-                session: id,
-                repository: repo.id(),
-                kind: SnapshotKind::Stream,
-                sequence: 1,
-                previous: None,
-                started: now,
-                ended: now,
-                root: Node::with_children("", NodeType::Directory, children),
-                host: Some("test".into()),
-                user: None,
-                tags: vec![],
-                sources: vec!["stream".into()],
-                stats: Stats::default(),
-                flags: 0,
-                program: None,
-                parent: None,
-                description: None,
-                unknown: Unknown::default(),
-            })
-        })
-        .map(drop)
+    support::commit_contents(session, repo, [("stream", content)]).map(drop)
 }
 
 fn store(session: &Session, data: &[u8]) -> Content {
-    let mut stream = session.stream();
-    stream.write(data).unwrap();
-    stream.finish().unwrap()
+    support::store(session, data).unwrap()
 }
 
 fn assert_clean(repo: &Repository) -> u64 {
-    let report = check(repo, ReadData::All, &Silent, &Cancel::new()).unwrap();
-    assert!(report.is_clean(), "{report:?}");
-    report.snapshots
+    support::assert_clean(repo).snapshots
 }
 
 fn leases(backend: &Arc<dyn Backend>) -> usize {
-    let mut count = 0;
-    backend.list("leases/", &mut |_| count += 1).unwrap();
-    count
+    names(&**backend, "leases/").len()
 }
 
-fn many_writers(backend: Arc<dyn Backend>, writers: u64) {
-    support::init(&backend);
+/// So many writers at once, each with its own connection and cache: all that they stored is there.
+pub fn many_writers(connect: &(dyn Fn() -> Arc<dyn Backend> + Sync), writers: u64) {
+    support::init(&connect());
     let contents: Vec<(Vec<u8>, Content)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..writers)
-            .map(|n| {
-                let backend = backend.clone();
-                scope.spawn(move || {
-                    let cache = tempfile::tempdir().unwrap();
-                    let repo = support::open(&backend, cache.path());
-                    // Half of what each stores is the same for all.
-                    let data = [support::rows(1, 700_000), support::rows(100 + n, 700_000)].concat();
-                    let session = support::begin(&repo).unwrap();
-                    let content = store(&session, &data);
-                    commit(&repo, session, &content).unwrap();
-                    (data, content)
-                })
-            })
-            .collect();
+        let write = |n| {
+            let cache = support::folder();
+            let repo = support::open(&connect(), cache.path());
+            // Half of what each stores is the same for all.
+            let data = [support::rows(1, 700_000), support::rows(100 + n, 700_000)].concat();
+            let session = support::begin(&repo).unwrap();
+            let content = store(&session, &data);
+            commit(&repo, session, &content).unwrap();
+            (data, content)
+        };
+        let threads: Vec<_> = (0..writers).map(|n| scope.spawn(move || write(n))).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    let cache = tempfile::tempdir().unwrap();
-    let repo = support::open(&backend, cache.path());
+    let cache = support::folder();
+    let repo = support::open(&connect(), cache.path());
     assert_eq!(assert_clean(&repo), writers);
     repo::index::refresh(&repo, &Silent, &Cancel::new()).unwrap();
     for (data, content) in contents {
         assert!(read_back(&repo, &content) == data);
     }
-    assert_eq!(leases(&backend), 0);
+    assert_eq!(leases(&connect()), 0);
 }
 
 #[test]
 fn two_and_eight_writers_in_memory() {
-    many_writers(Arc::new(Memory::new()), 2);
-    many_writers(Arc::new(Memory::new()), 8);
+    for writers in [2, 8] {
+        let memory = Arc::new(Memory::new());
+        many_writers(&|| memory.clone(), writers);
+    }
 }
 
 #[test]
-fn eight_writers_on_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    many_writers(Arc::new(Local::open(folder.path()).unwrap()), 8);
+fn two_and_eight_writers_on_disk() {
+    for writers in [2, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        many_writers(&|| Arc::new(Local::open(folder.path()).unwrap()), writers);
+    }
+}
+
+#[test]
+fn two_and_eight_processes_on_disk() {
+    for writers in [2, 8] {
+        let sandbox = Sandbox::new();
+        let data = |n: u64| [support::rows(1, 700_000), support::rows(100 + n, 700_000)].concat();
+        let start = |n: u64| {
+            let name = format!("stream-{n}");
+            std::fs::write(sandbox.path(&name), data(n)).unwrap();
+            let mut command = sandbox.program();
+            // Some share a cache, others have their own.
+            if n % 2 == 1 {
+                command.env("KAMBA_CACHE_DIR", sandbox.path(&format!("cache-{n}")));
+            }
+            command.args(["-q", "snapshot", "stdin", "--name", &name]);
+            let stream = std::fs::File::open(sandbox.path(&name)).unwrap();
+            command.stdin(stream).stdout(std::process::Stdio::null()).spawn().unwrap()
+        };
+        let processes: Vec<_> = (0..writers).map(start).collect();
+        for mut process in processes {
+            assert!(process.wait().unwrap().success());
+        }
+        sandbox.run(&["-q", "check", "--read-data"]).text();
+        let snapshots = sandbox.snapshots();
+        assert_eq!(snapshots.len() as u64, writers);
+        for snapshot in snapshots {
+            let (id, name) = (snapshot["id"].as_str().unwrap(), snapshot["sources"][0].as_str().unwrap());
+            let read = sandbox.run(&["cat", &format!("{id}:{name}")]);
+            let stored = std::fs::read(sandbox.path(name)).unwrap();
+            assert!(read.status == 0 && read.stdout == stored, "{name}: {}", read.stderr);
+        }
+        let leases = crate::program::files(&sandbox.path("repository")).into_iter();
+        assert_eq!(leases.filter(|path| path.to_str().unwrap().contains("/leases/")).count(), 0);
+    }
 }
 
 #[test]
