@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     /// An object's bytes do not follow the format.
-    #[error("{object} is damaged: {source}")]
+    #[error("{object} {}: {source}", if source.is_newer() { "cannot be read" } else { "is damaged" })]
     Format {
         /// Its name.
         object: String,

@@ -18,6 +18,7 @@ mod damage;
 mod hostile;
 mod killed;
 mod model;
+mod newer;
 mod remote;
 mod roundtrip;
 mod writers;
