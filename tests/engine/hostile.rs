@@ -5,14 +5,14 @@ use std::sync::Arc;
 use kamba_vault::base::class::Class;
 use kamba_vault::base::clock::Cancel;
 use kamba_vault::base::id::{ChunkId, SessionId, SlotId};
-use kamba_vault::base::kind::PackKind;
+use kamba_vault::base::kind::{ChunkKind, PackKind};
 use kamba_vault::base::limits::{SMALL_OBJECT_MAX, TREE_DEPTH_MAX};
 use kamba_vault::base::monitor::Silent;
 use kamba_vault::format::index::{IndexPart, PackRecord};
 use kamba_vault::format::list::ListEntry;
 use kamba_vault::format::name::{INDEX, ObjectName, keyslot_name, root_name};
 use kamba_vault::format::node::{Node, NodeType};
-use kamba_vault::format::pack::{Directory, Stored};
+use kamba_vault::format::pack::{ChunkEntry, Directory, Stored};
 use kamba_vault::format::root::{RootBody, SnapshotKind, Stats};
 use kamba_vault::ops::check::{ReadData, check};
 use kamba_vault::ops::{Error, look, stats};
@@ -20,7 +20,8 @@ use kamba_vault::repo::session::Session;
 use kamba_vault::repo::{Repository, index, roots};
 use kamba_vault::storage::Backend;
 
-use crate::support::{self, Vault, check_all, listing};
+use crate::support::views::{Model, assert_reads, cat, foretold};
+use crate::support::{self, Streams, Vault, check_all, listing, names};
 
 /// `depth` folders in each other, each holding the one below it under all of `names`; `leaf` is in the
 /// innermost.
@@ -93,32 +94,32 @@ fn folders_that_hold_each_other_over_and_over_are_checked_once() {
     assert_eq!(hurt.len(), 51);
 }
 
-/// Replaces the index by one that tells of each data pack what `lie` makes of the truth.
-fn lie(repo: &Repository, lie: impl Fn(&mut PackRecord)) {
-    let mut names = Vec::new();
-    repo.backend().list(INDEX, &mut |entry| names.push(entry.name)).unwrap();
-    for name in names {
+/// All that the index says of packs.
+fn records(repo: &Repository) -> Vec<PackRecord> {
+    let mut records = Vec::new();
+    for name in names(repo.backend(), INDEX) {
         let Some(ObjectName::Index(id)) = ObjectName::parse(&name) else { panic!("{name}") };
         let plain = index::read_part(repo, &id).unwrap();
         let part = IndexPart::decode(&plain).unwrap();
-        let mut records: Vec<PackRecord> = part.packs().iter().map(|pack| part.record(pack)).collect();
-        records.iter_mut().filter(|pack| pack.directory.kind() == PackKind::Data).for_each(&lie);
-        repo.backend().delete(&name).unwrap();
-        index::write_part(repo, &mut records).unwrap();
+        records.extend(part.packs().iter().map(|pack| part.record(pack)));
     }
+    records
+}
+
+/// Replaces the index by one that tells of each data pack what `lie` makes of the truth.
+fn lie(repo: &Repository, lie: impl Fn(&mut PackRecord)) {
+    let mut records = records(repo);
+    records.iter_mut().filter(|pack| pack.directory.kind() == PackKind::Data).for_each(lie);
+    names(repo.backend(), INDEX).iter().for_each(|name| repo.backend().delete(name).unwrap());
+    index::write_part(repo, &mut records).unwrap();
 }
 
 /// Its first two chunks trade their lengths.
 fn other_lengths(pack: &mut PackRecord) {
-    let honest = pack.directory.clone();
-    pack.directory = Directory::new(honest.kind());
-    for segment in honest.segments() {
-        let stored = Stored { len: segment.stored_len, coding: segment.coding, depth: segment.depth };
-        let mut chunks = honest.chunks_of(segment).to_vec();
+    with_chunks(pack, |chunks| {
         assert_ne!(chunks[0].len, chunks[1].len);
         (chunks[0].len, chunks[1].len) = (chunks[1].len, chunks[0].len);
-        pack.directory.push(stored, &[], &chunks).unwrap();
-    }
+    });
 }
 
 #[test]
@@ -153,6 +154,54 @@ fn what_an_index_that_lies_makes_unreadable_is_found() {
         // Without reading data too, a key that is wrong is no reason to stop.
         check(&repo, ReadData::None, &Silent, &Cancel::new()).unwrap();
     }
+}
+
+/// One snapshot of three streams of one length, which share a segment.
+fn three_alike() -> (Vault, SessionId, Streams) {
+    let vault = Vault::new();
+    let streams = ["alpha", "gamma", "kappa"].map(|name| (name.to_owned(), name.as_bytes().to_vec()));
+    let streams = Streams::from(streams);
+    let id = support::snapshot_streams(&vault.repo, &streams).unwrap();
+    (vault, id, streams)
+}
+
+/// The same pack, but for what `change` does to its chunks.
+fn with_chunks(pack: &mut PackRecord, change: impl Fn(&mut [ChunkEntry])) {
+    let honest = pack.directory.clone();
+    pack.directory = Directory::new(honest.kind());
+    for segment in honest.segments() {
+        let stored = Stored { len: segment.stored_len, coding: segment.coding, depth: segment.depth };
+        let mut chunks = honest.chunks_of(segment).to_vec();
+        change(&mut chunks);
+        pack.directory.push(stored, &[], &chunks).unwrap();
+    }
+}
+
+#[test]
+fn an_id_that_the_index_claims_for_other_bytes_is_found_and_not_believed() {
+    let (vault, id, _) = three_alike();
+    // All is plausible but which chunk is which.
+    lie(&vault.repo, |pack| {
+        with_chunks(pack, |chunks| {
+            let first = chunks[0].id;
+            chunks[0].id = chunks[1].id;
+            chunks[1].id = first;
+        })
+    });
+    let other = vault.elsewhere();
+    let report = check_all(&other.repo);
+    assert_eq!(report.damaged.len(), 1, "{report:#?}");
+    assert!(report.damaged[0].object.starts_with("data/"), "{report:#?}");
+    for name in ["alpha", "gamma", "kappa"] {
+        match cat(&other.repo, &id, name) {
+            Ok(read) => assert!(read == name.as_bytes() && !foretold(&report, &id, name)),
+            Err(lost) => {
+                assert!(lost.given.is_empty() && lost.error.class() == Class::Damaged, "{lost:?}");
+                assert!(foretold(&report, &id, name), "{name}: {report:#?}");
+            }
+        }
+    }
+    assert_eq!(report.hurt.len(), 2, "{report:#?}");
 }
 
 #[test]
