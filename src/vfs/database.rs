@@ -94,7 +94,10 @@ impl Database {
 
     /// Header and table of contents; `None` if the dump was stored as it was.
     pub fn head(&self) -> Result<Option<Head>, Error> {
-        let Some(node) = self.stored("head")? else { return Ok(None) };
+        if !self.info.split {
+            return Ok(None);
+        }
+        let node = self.required("head")?;
         let bytes = read_small(&self.reader, &node, HEAD_MAX, &self.cancel)?;
         match parse_head(&bytes) {
             Parsed::Head(head) => Ok(Some(*head)),

@@ -15,6 +15,7 @@ mod checks;
 mod commit;
 mod crash;
 mod damage;
+mod database;
 mod full;
 mod hostile;
 mod killed;
