@@ -19,6 +19,7 @@ mod database;
 mod full;
 mod hostile;
 mod killed;
+mod lax;
 mod model;
 mod newer;
 mod remote;
