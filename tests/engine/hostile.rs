@@ -205,6 +205,29 @@ fn an_id_that_the_index_claims_for_other_bytes_is_found_and_not_believed() {
 }
 
 #[test]
+fn a_false_claim_beside_the_true_one_harms_nobody_but_those_who_trusted_it() {
+    let (vault, id, streams) = three_alike();
+    // A second part tells of the same pack, and that "omega", which nobody stored, is in it.
+    let omega = vault.repo.keys().chunk_id(ChunkKind::Data, b"omega");
+    let mut records = records(&vault.repo);
+    records.retain(|pack| pack.directory.kind() == PackKind::Data);
+    with_chunks(&mut records[0], |chunks| chunks[0].id = omega);
+    index::write_part(&vault.repo, &mut records).unwrap();
+    // A writer cannot open packs, so it must believe; what it stores is not whole.
+    let writer = vault.elsewhere();
+    let deceived = support::snapshot(&writer.repo, "omega", b"omega").unwrap();
+    assert_eq!(deceived.added.new_chunks, 1, "the tree alone is new");
+    let repo = &vault.elsewhere().repo;
+    let lost = cat(repo, &deceived.id, "omega").unwrap_err();
+    assert!(lost.given.is_empty() && lost.error.class() == Class::Damaged, "{lost:?}");
+    assert_reads(repo, &Model::from([(id, streams)]));
+    let report = check_all(repo);
+    assert!(!report.damaged.is_empty(), "{report:#?}");
+    let hurt: Vec<_> = report.hurt.iter().map(|hurt| (hurt.snapshot, hurt.path.as_str())).collect();
+    assert_eq!(hurt, [(deceived.id, "omega")], "{report:#?}");
+}
+
+#[test]
 fn an_object_that_is_too_large_hides_no_other() {
     let Vault { repo, memory, cache, .. } = Vault::new();
     let session = support::begin(&repo).unwrap();
