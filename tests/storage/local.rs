@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use kamba_vault::base::clock::{Clock, SystemClock, Timestamp};
 use kamba_vault::storage::{Backend, ErrorKind, Local};
 
 use crate::conformance::{self, kind, listed, noise};
-use crate::servers::SmallDisk;
+use crate::servers::{SmallDisk, wait_until};
 
 fn open(path: &Path) -> Local {
     Local::open(path).unwrap()
@@ -150,8 +150,19 @@ fn a_disk_that_nobody_may_write_to_refuses() {
     assert_eq!(backend.get("data/x", 1).unwrap(), b"x");
 }
 
-/// What the writer that gets killed writes.
+/// What the writer that gets killed writes: objects of this length, at most so many.
 const KILLED_LEN: usize = 700_000;
+const KILLED_OBJECTS: u64 = 500;
+
+/// The writer, killed when it is dropped: it does not outlive a test that fails.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn a_killed_writer_leaves_whole_objects_only() {
@@ -159,20 +170,22 @@ fn a_killed_writer_leaves_whole_objects_only() {
     let mut had_temporary = 0;
     for round in 0..12 {
         let root = folder.path().join(round.to_string());
-        let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "local::writes_until_killed"])
-            .env("ROOT", &root)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut writer = Writer(
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "local::writes_until_killed"])
+                .env("ROOT", &root)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let files = || fs::read_dir(root.join("data")).into_iter().flatten().flatten();
         let temporary = |file: &fs::DirEntry| file.file_name().as_encoded_bytes().starts_with(b".tmp-");
         // Killed in the middle of one object, after some others.
-        while files().count() < 3 || !files().any(|file| temporary(&file)) {
-            assert_eq!(writer.try_wait().unwrap(), None, "the writer ended by itself");
-        }
-        writer.kill().unwrap();
-        writer.wait().unwrap();
+        wait_until("some objects and a half-written one", || {
+            assert_eq!(writer.0.try_wait().unwrap(), None, "the writer ended by itself");
+            files().count() >= 3 && files().any(|file| temporary(&file))
+        });
+        drop(writer);
         had_temporary += usize::from(files().any(|file| temporary(&file)));
         let backend = open(&root);
         let found = listed(&backend, "");
@@ -193,7 +206,7 @@ fn a_killed_writer_leaves_whole_objects_only() {
 #[ignore = "killed by another test, in a process of its own"]
 fn writes_until_killed() {
     let backend = open(Path::new(&std::env::var_os("ROOT").unwrap()));
-    for seed in 0.. {
+    for seed in 0..KILLED_OBJECTS {
         backend.put_new(&format!("data/{seed}"), &noise(seed, KILLED_LEN)).unwrap();
     }
 }

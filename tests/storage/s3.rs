@@ -1,5 +1,6 @@
 //! S3, over real connections to a real server, and through a proxy that spoils them.
 
+use std::collections::HashSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,8 +31,10 @@ fn through(proxy: &Proxy, s3: &S3, folder: &str) -> Arc<dyn Backend> {
 #[test]
 fn s3_conforms() {
     let s3 = S3::start();
-    conformance::run(&|place| open(&s3.url(place), &s3.options(), &Context::simulated()).unwrap());
-    let backend = open(&s3.url("probed"), &s3.options(), &Context::simulated()).unwrap();
+    let proxy = s3.one_put_at_a_time();
+    let at = |place: &str| open(&s3.url(place), &options_at(proxy.address), &Context::simulated()).unwrap();
+    conformance::run(&at);
+    let backend = at("probed");
     assert_eq!(backend.create_if_absent(), CreateIfAbsent::Atomic);
     assert_eq!(probe(&*backend).unwrap(), SOUND);
     assert_eq!(listed(&*backend, "").len(), 0);
@@ -137,7 +140,7 @@ fn errors_name_the_place_and_no_secret() {
     assert_eq!(error.kind, ErrorKind::Config, "{error}");
     assert!(error.to_string().contains("s3://no-such-bucket/x"), "{error}");
     // Nobody listens there.
-    let mut options = options_at(crate::servers::free_port_address());
+    let mut options = options_at(crate::servers::NOBODY);
     options.retry.deadline = Duration::ZERO;
     let backend = open("s3://b/x", &options, &Context::simulated()).unwrap();
     let error = backend.put_new("config", b"x").unwrap_err();
@@ -150,7 +153,7 @@ fn errors_name_the_place_and_no_secret() {
 
 #[test]
 fn missing_credentials_are_no_passing_failure() {
-    let mut options = options_at(crate::servers::free_port_address());
+    let mut options = options_at(crate::servers::NOBODY);
     options.settings.take("access_key_id");
     options.settings.take("secret_access_key");
     // Neither the machine's own configuration nor its cloud's.
@@ -164,7 +167,7 @@ fn missing_credentials_are_no_passing_failure() {
 
 #[test]
 fn settings_are_checked() {
-    let mut options = options_at(crate::servers::free_port_address());
+    let mut options = options_at(crate::servers::NOBODY);
     options.settings.set("acess_key_id", "typo");
     let error = open("s3://b/x", &options, &Context::simulated()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Config);
@@ -191,20 +194,23 @@ fn any_service_of_the_library_opens() {
 #[test]
 fn a_server_that_hangs_is_given_up() {
     let s3 = S3::start();
-    let asked = AtomicUsize::new(0);
     // The first reader and the first writer wait for ever.
-    let proxy = Proxy::start(s3.server.address, move |_, _| match asked.fetch_add(1, Ordering::SeqCst) {
-        0 | 2 => Fate::Hang,
-        _ => Fate::Pass,
+    let mut hung = HashSet::new();
+    let proxy = Proxy::start(s3.server.address, move |method, _| match hung.insert(method.to_owned()) {
+        true => Fate::Hang,
+        false => Fate::Pass,
     });
     let told = Arc::new(Recorder::default());
     let mut options = quick(options_at(proxy.address));
-    options.stall_timeout = Duration::from_millis(300);
+    // A busy machine may be as slow as that once in a while: then there are more attempts.
+    options.stall_timeout = Duration::from_secs(2);
     let backend = open(&s3.url("x"), &options, &Context::new(Cancel::new(), told.clone())).unwrap();
     backend.put_new("x", &conformance::noise(1, 1 << 20)).unwrap();
     assert_eq!(backend.get("x", 1 << 20).unwrap().len(), 1 << 20);
-    assert_eq!(told.lines().len(), 2, "{:?}", told.lines());
-    assert!(told.lines().iter().all(|line| line.contains("nothing moved for 300ms")), "{:?}", told.lines());
+    for action in ["cannot create x", "cannot read x"] {
+        let given_up = |line: &String| line.contains(action) && line.contains("nothing moved for");
+        assert!(told.lines().iter().any(given_up), "{:?}", told.lines());
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::thread;
 pub enum Fate {
     /// It passes.
     Pass,
+    /// It passes while no other request of this fate does.
+    Alone,
     /// It passes without this header (in lower case).
     Without(&'static str),
     /// The server gets it, and the client never hears of it.
@@ -39,12 +41,13 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let decide: Arc<Mutex<Decides>> = Arc::new(Mutex::new(Box::new(decide)));
+        let turn: Arc<Mutex<()>> = Arc::default();
         let log = Arc::clone(&seen);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (decide, log) = (Arc::clone(&decide), Arc::clone(&log));
+                let (decide, turn, log) = (Arc::clone(&decide), Arc::clone(&turn), Arc::clone(&log));
                 // A connection that breaks is what this is for.
-                thread::spawn(move || pass(client, server, &decide, &log));
+                thread::spawn(move || pass(client, server, &decide, &turn, &log));
             }
         });
         Proxy { address, seen }
@@ -60,6 +63,7 @@ fn pass(
     client: TcpStream,
     server: SocketAddr,
     decide: &Mutex<Decides>,
+    turn: &Mutex<()>,
     log: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
@@ -96,6 +100,7 @@ fn pass(
     let dropped = |line: &str| {
         named(line, "connection") || matches!(fate, Fate::Without(header) if named(line, header))
     };
+    let _turn = matches!(fate, Fate::Alone).then(|| turn.lock().unwrap());
     let mut onward = TcpStream::connect(server)?;
     for line in head.iter().filter(|line| !dropped(line)) {
         onward.write_all(line.as_bytes())?;
