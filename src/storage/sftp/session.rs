@@ -17,6 +17,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use super::wire::{self, Reply, Request};
+use crate::base::clock::Cancel;
 use crate::storage::Context;
 use crate::storage::error::ErrorKind;
 
@@ -24,6 +25,8 @@ use crate::storage::error::ErrorKind;
 const QUEUE: usize = 32;
 /// How soon a cancel is noticed.
 const POLL: Duration = Duration::from_millis(50);
+/// How long after a cancel to wait for room to tidy up.
+const TIDY_MAX: Duration = Duration::from_secs(1);
 /// How often, and how long, to look whether ssh has ended by itself: a second in all.
 const END_POLLS: u32 = 200;
 const END_POLL: Duration = Duration::from_millis(5);
@@ -92,7 +95,8 @@ impl Session {
         let (complaint, complaints) = bounded(1);
         start("ssh-errors", move || drop(complaint.send(what_it_says(errors))))?;
         let (packets, to_send) = bounded(QUEUE);
-        start("sftp-send", move || send(input, &to_send))?;
+        let cancel = context.cancel.clone();
+        start("sftp-send", move || send(input, &to_send, &cancel))?;
         let (greeting, greeted) = bounded(1);
         let shared = Arc::new(Shared { waiting: Mutex::default(), answers: AtomicU64::new(0) });
         let received = Arc::clone(&shared);
@@ -140,10 +144,15 @@ impl Session {
         Ok(Ticket(receiver))
     }
 
-    /// Sends a request whose answer matters to nobody, even after a cancel; as well as it can.
+    /// Sends a request whose answer matters to nobody, even after a cancel: a handle that stays open
+    /// costs the server one of not so many. Waits for its turn, but after a cancel not for long.
     pub(super) fn tidy(&self, request: Request<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let _ = self.packets.send_timeout(request.encode(id), POLL);
+        if let Err((lost, packet)) = self.offer(request.encode(id))
+            && lost.kind == ErrorKind::Cancelled
+        {
+            let _ = self.packets.send_timeout(packet, TIDY_MAX);
+        }
     }
 
     /// Waits for the answer to a request.
@@ -165,15 +174,22 @@ impl Session {
     }
 
     fn queue(&self, packet: Vec<u8>) -> Result<(), Lost> {
+        self.offer(packet).map_err(|(lost, _)| lost)
+    }
+
+    /// Queues a packet, or gives it back with the reason.
+    fn offer(&self, packet: Vec<u8>) -> Result<(), (Lost, Vec<u8>)> {
         let mut packet = packet;
         let mut patience = Patience::new(self);
         loop {
             match self.packets.send_timeout(packet, POLL) {
                 Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Disconnected(_)) => return Err(lost()),
+                Err(SendTimeoutError::Disconnected(back)) => return Err((lost(), back)),
                 Err(SendTimeoutError::Timeout(back)) => packet = back,
             }
-            patience.check()?;
+            if let Err(lost) = patience.check() {
+                return Err((lost, packet));
+            }
         }
     }
 
@@ -283,8 +299,12 @@ fn what_it_says(errors: ChildStderr) -> String {
 }
 
 /// Sends packets until the session is dropped or the connection breaks.
-fn send(mut input: ChildStdin, packets: &Receiver<Vec<u8>>) {
+fn send(mut input: ChildStdin, packets: &Receiver<Vec<u8>>, cancel: &Cancel) {
     for packet in packets {
+        // Nobody waits for its answer any more, and what tidies up comes after it.
+        if cancel.is_cancelled() && wire::is_write(&packet) {
+            continue;
+        }
         if input.write_all(&packet).is_err() {
             return;
         }
@@ -322,4 +342,98 @@ fn read_packet(output: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut packet = vec![0; len as usize];
     output.read_exact(&mut packet)?;
     Ok(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+    use crate::base::monitor::Silent;
+
+    /// OpenSSH's server without the network, and a folder for it.
+    fn connect() -> (Session, tempfile::TempDir) {
+        let context = Context::new(Cancel::new(), Arc::new(Silent));
+        let server = Command::new("/usr/lib/openssh/sftp-server");
+        let session = Session::connect(server, Duration::from_secs(60), &context).unwrap();
+        (session, tempfile::tempdir().unwrap())
+    }
+
+    fn open(session: &Session, request: Request<'_>) -> Vec<u8> {
+        match session.ask(request).unwrap() {
+            Reply::Handle(handle) => handle,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn signal(session: &Session, signal: Signal) {
+        kill_process(Pid::from_child(&session.child()), signal).unwrap();
+    }
+
+    /// How often the server has `path` open, after it has answered everything so far.
+    fn open_at_server(session: &Session, path: &Path) -> usize {
+        session.ask(Request::Stat("/")).unwrap();
+        let folder = format!("/proc/{}/fd", session.child().id());
+        let files = fs::read_dir(folder).unwrap().flatten();
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to == path)).count()
+    }
+
+    /// Stops the server and lets `run` while the queue is full of pieces of a file; then wakes it.
+    fn while_the_queue_is_full(session: &Session, folder: &Path, run: impl FnOnce() + Send) {
+        let handle = open(session, Request::OpenNew(folder.join("file").to_str().unwrap()));
+        signal(session, Signal::STOP);
+        thread::scope(|scope| {
+            let fill = scope.spawn(|| {
+                for piece in 0..64 {
+                    let write = Request::Write { handle: &handle, offset: piece << 15, bytes: &[7; 1 << 15] };
+                    if session.send(write).is_err() {
+                        return;
+                    }
+                }
+            });
+            while !session.packets.is_full() {
+                assert!(!fill.is_finished(), "the queue takes everything");
+                thread::sleep(Duration::from_millis(1));
+            }
+            let run = scope.spawn(run);
+            // Much longer than a look at the queue takes.
+            thread::sleep(POLL * 6);
+            signal(session, Signal::CONT);
+            run.join().unwrap();
+            fill.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_handle_is_closed_however_slow_the_link() {
+        let (session, folder) = connect();
+        let path = folder.path().to_str().unwrap();
+        let handle = open(&session, Request::OpenRead(path));
+        assert_eq!(open_at_server(&session, folder.path()), 1);
+        while_the_queue_is_full(&session, folder.path(), || session.tidy(Request::Close(&handle)));
+        assert_eq!(open_at_server(&session, folder.path()), 0);
+    }
+
+    #[test]
+    fn after_a_cancel_what_was_begun_is_removed_and_not_written_on() {
+        let (session, folder) = connect();
+        let begun = folder.path().join("begun");
+        fs::write(&begun, b"x").unwrap();
+        while_the_queue_is_full(&session, folder.path(), || {
+            session.context.cancel.cancel();
+            session.tidy(Request::Remove(begun.to_str().unwrap()));
+        });
+        let began = std::time::Instant::now();
+        while begun.exists() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it is never removed");
+            thread::sleep(Duration::from_millis(1));
+        }
+        // What the pipe and the sender held when it was cancelled, and no more.
+        assert!(fs::metadata(folder.path().join("file")).unwrap().size() <= 8 << 15);
+    }
 }
