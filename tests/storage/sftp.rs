@@ -132,6 +132,39 @@ fn nobody_there_is_a_passing_failure() {
 }
 
 #[test]
+fn what_will_not_pass_is_not_tried_again() {
+    let sftp = Sftp::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let missing = folder.path().join("missing").to_str().unwrap().to_owned();
+    let (typo, alien) = (file("typo", "Prot 22\n"), file("alien", "Ciphers 3des-cbc\n"));
+    // An account whose shell greets everybody.
+    let (key, authorized) = (folder.path().join("key"), sftp.server.folder.path().join("authorized"));
+    make_key(&key);
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let known = fs::read_to_string(&authorized).unwrap();
+    fs::write(&authorized, format!("{known}command=\"echo Welcome to this machine\" {public}")).unwrap();
+    for (setting, value, expected) in [
+        ("config", missing.as_str(), "Can't open user config file"),
+        ("config", &typo, "Bad configuration option"),
+        ("config", &alien, "Unable to negotiate"),
+        ("key", key.to_str().unwrap(), "does the account's login shell print something?"),
+    ] {
+        let told = Arc::new(Recorder::default());
+        let mut options = sftp.options();
+        options.settings.set(setting, value);
+        let backend = open(&sftp.url("x"), &options, &Context::new(Cancel::new(), told.clone())).unwrap();
+        let error = backend.get("config", 10).unwrap_err();
+        assert_eq!((error.kind, told.lines()), (ErrorKind::Config, Vec::new()), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn settings_are_checked() {
     for (key, value) in [("password", "hush-hush"), ("accept_new_host", "perhaps")] {
         let mut options = Options::default();

@@ -102,7 +102,8 @@ impl Sftp {
         let mut ssh = Command::new("ssh");
         ssh.env_remove(PASSWORD_VARIABLE);
         ssh.args(["-x", "-a", "-T", "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes"]);
-        ssh.args(["-o", "PermitLocalCommand=no", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20"]);
+        // Below this level it does not say why the two sides cannot agree, or who closed the connection.
+        ssh.args(["-o", "PermitLocalCommand=no", "-o", "LogLevel=INFO", "-o", "ConnectTimeout=20"]);
         ssh.args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]);
         if let Some(config) = self.settings.get("config") {
             ssh.args(["-F", config]);

@@ -6,7 +6,7 @@
 //! on a pipe: a connection on which no answer comes for a minute is given up.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -32,8 +32,23 @@ const END_POLLS: u32 = 200;
 const END_POLL: Duration = Duration::from_millis(5);
 /// Time for ssh to end after it was killed; what it started may hold on to its output.
 const COMPLAINT_MAX: Duration = Duration::from_secs(2);
-/// What ssh says is kept up to this length.
-const SAID_MAX: u64 = 4 << 10;
+/// As much is kept of what ssh says last: a server's banner may come first.
+const SAID_MAX: usize = 1 << 10;
+/// What ssh says of failures that do not pass by themselves. Whatever else it says may be the network's.
+const LASTING: [(&str, ErrorKind); 12] = [
+    ("Permission denied", ErrorKind::Permission),
+    ("Host key verification failed", ErrorKind::Permission),
+    ("Too many authentication failures", ErrorKind::Permission),
+    ("subsystem request failed", ErrorKind::Config),
+    ("Can't open user config file", ErrorKind::Config),
+    ("Bad configuration option", ErrorKind::Config),
+    ("bad configuration options", ErrorKind::Config),
+    ("missing argument", ErrorKind::Config),
+    ("Bad owner or permissions", ErrorKind::Config),
+    ("Bad port", ErrorKind::Config),
+    ("Bad number", ErrorKind::Config),
+    ("Unable to negotiate", ErrorKind::Config),
+];
 
 /// Why a request was not answered.
 #[derive(Clone, Debug)]
@@ -111,7 +126,12 @@ impl Session {
             child: Mutex::new(child),
         };
         match session.queue(wire::init()).and_then(|()| session.wait_for(&greeted)) {
-            Ok(extensions) => session.extensions = extensions,
+            Ok(Some(extensions)) => session.extensions = extensions,
+            Ok(None) => {
+                let _ = session.child().kill();
+                let reason = "what answers is no SFTP server: does the account's login shell print something?";
+                return Err(Lost { kind: ErrorKind::Config, reason: reason.to_owned() });
+            }
             Err(lost) if lost.kind == ErrorKind::Cancelled => return Err(lost),
             Err(lost) => return Err(session.why_not(lost, &complaints)),
         }
@@ -216,12 +236,8 @@ impl Session {
         if said.is_empty() {
             return lost;
         }
-        let says = |words: &str| said.contains(words);
-        let kind = match () {
-            () if says("Permission denied") || says("Host key verification failed") => ErrorKind::Permission,
-            () if says("subsystem request failed") || says("Bad configuration option") => ErrorKind::Config,
-            () => ErrorKind::Temporary,
-        };
+        let lasting = LASTING.iter().find(|(words, _)| said.contains(words));
+        let kind = lasting.map_or(ErrorKind::Temporary, |(_, kind)| *kind);
         Lost { kind, reason: format!("ssh says: {said}") }
     }
 }
@@ -290,9 +306,15 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Lost> {
 fn what_it_says(errors: ChildStderr) -> String {
     let mut said = Vec::new();
     let mut errors = BufReader::new(errors);
-    let _ = errors.by_ref().take(SAID_MAX).read_to_end(&mut said);
-    // Read on, lest it blocks.
-    let _ = io::copy(&mut errors, &mut io::sink());
+    // To the end, lest it blocks.
+    while let Ok(more) = errors.fill_buf()
+        && !more.is_empty()
+    {
+        said.extend_from_slice(more);
+        let (read, old) = (more.len(), said.len().saturating_sub(SAID_MAX));
+        said.drain(..old);
+        errors.consume(read);
+    }
     let said = String::from_utf8_lossy(&said);
     let plain: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -311,12 +333,22 @@ fn send(mut input: ChildStdin, packets: &Receiver<Vec<u8>>, cancel: &Cancel) {
     }
 }
 
-/// Hands answers to those who wait for them until the connection ends.
-fn receive(output: ChildStdout, greeting: &Sender<Vec<String>>, shared: &Shared) {
+/// Hands answers to those who wait for them until the connection ends; first the server's extensions,
+/// or `None` if what came first is no greeting.
+fn receive(output: ChildStdout, greeting: &Sender<Option<Vec<String>>>, shared: &Shared) {
     let mut output = BufReader::with_capacity(64 << 10, output);
+    let greeted = match read_packet(&mut output) {
+        Ok(packet) => Some(wire::decode_version(&packet)),
+        // Letters, read as the length of a packet.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(None),
+        Err(_) => None,
+    };
+    let is_server = matches!(greeted, Some(Some(_)));
+    if let Some(greeted) = greeted {
+        let _ = greeting.send(greeted);
+    }
     // Any error is the end of it: the stream cannot be found again.
-    if let Some(extensions) = read_packet(&mut output).ok().and_then(|packet| wire::decode_version(&packet)) {
-        let _ = greeting.send(extensions);
+    if is_server {
         while let Some((id, reply)) = read_packet(&mut output).ok().and_then(|packet| wire::decode(&packet)) {
             shared.answers.fetch_add(1, Ordering::Relaxed);
             let waiting = shared.waiting().replies.remove(&id);
