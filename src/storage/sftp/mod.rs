@@ -123,7 +123,9 @@ impl Sftp {
         if let Some(port) = self.place.port {
             ssh.args(["-p", &port.to_string()]);
         }
-        ssh.args(["-s", "--", &self.place.host, "sftp"]);
+        // An address of version 6 stands in brackets in a URL only.
+        let host = self.place.host.trim_start_matches('[').trim_end_matches(']');
+        ssh.args(["-s", "--", host, "sftp"]);
         ssh
     }
 
@@ -530,4 +532,23 @@ fn sync_and_close(session: &Session, opened: &Ticket) -> Outcome<bool> {
     let synced = session.ask(Request::Sync(&handle));
     session.tidy(Request::Close(&handle));
     Ok(matches!(synced?, Reply::Status(Status::Ok, _)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::storage::Place;
+
+    #[test]
+    fn an_address_of_version_6_is_given_to_ssh_as_it_is() {
+        let Place::Sftp(place) = Place::parse("sftp://me@[::1]:2222/x").unwrap() else { unreachable!() };
+        let context = Context::simulated();
+        let limiter = Arc::new(Limiter::new(None, None, &context));
+        let sftp = Sftp::open(&place, &Options::default(), &limiter, &context).unwrap();
+        let ssh = sftp.ssh();
+        let arguments: Vec<_> = ssh.get_args().map(|argument| argument.to_str().unwrap()).collect();
+        assert!(arguments.ends_with(&["-l", "me", "-p", "2222", "-s", "--", "::1", "sftp"]), "{arguments:?}");
+        assert_eq!(sftp.location(), "sftp://me@[::1]:2222/x");
+    }
 }
