@@ -307,7 +307,7 @@ impl Backend for Local {
             Err(error) => match self.io_error("create", name, &error) {
                 // A missing folder is no missing object: nothing was asked to be there.
                 error if error.kind == ErrorKind::NotFound => {
-                    fail(ErrorKind::Other, "its folder was removed meanwhile")
+                    fail(ErrorKind::Other, "its folder is missing")
                 }
                 error => Err(error),
             },

@@ -296,19 +296,27 @@ impl Sftp {
         let can = match self.syncs_folders.get() {
             Some(can) => *can,
             None => {
-                let can = sync_and_close(session, &session.send(Request::OpenRead(&self.path("")))?)?;
-                *self.syncs_folders.get_or_init(|| can)
+                let opened = session.send(Request::OpenRead(&self.path("")))?;
+                match sync_and_close(session, &opened)? {
+                    Reply::Status(Status::Ok, _) => *self.syncs_folders.get_or_init(|| true),
+                    Reply::Status(Status::Unsupported, _) => *self.syncs_folders.get_or_init(|| false),
+                    // It has no other word for a file system without that than for a failure, which
+                    // may pass: the next creation tries again.
+                    _ => false,
+                }
             }
         };
         Ok(if can { Some(session.send(Request::OpenRead(path))?) } else { None })
     }
 
     fn sync_opened_folder(&self, session: &Session, opened: Option<Ticket>) -> Outcome<()> {
-        match opened {
-            Some(opened) if !sync_and_close(session, &opened)? => {
-                Err(Failed::Status(Status::Failure, "syncing a folder failed".to_owned()))
+        let Some(opened) = opened else { return Ok(()) };
+        match sync_and_close(session, &opened)? {
+            Reply::Status(Status::Ok, _) => Ok(()),
+            Reply::Status(status, said) => {
+                Err(Failed::Status(status, format!("syncing a folder failed: {said}")))
             }
-            _ => Ok(()),
+            _ => Err(Failed::Nonsense),
         }
     }
 
@@ -466,7 +474,7 @@ impl Backend for Sftp {
         self.create(name, bytes).map_err(|failed| match self.fail("create", name, failed) {
             error if error.kind == ErrorKind::NotFound => {
                 self.known().clear();
-                Error { kind: ErrorKind::Other, reason: "its folder was removed meanwhile".into(), ..error }
+                Error { kind: ErrorKind::Other, reason: "its folder is missing".into(), ..error }
             }
             error => error,
         })
@@ -526,12 +534,16 @@ fn attributes(reply: Reply) -> Outcome<Attributes> {
     }
 }
 
-/// Syncs and closes a folder that is being opened; false if that failed.
-fn sync_and_close(session: &Session, opened: &Ticket) -> Outcome<bool> {
-    let Reply::Handle(handle) = session.wait(opened)? else { return Ok(false) };
+/// Syncs and closes a file or folder that is being opened. Answers what the server says to the first
+/// of these that it refuses, or to the sync.
+fn sync_and_close(session: &Session, opened: &Ticket) -> Outcome<Reply> {
+    let handle = match session.wait(opened)? {
+        Reply::Handle(handle) => handle,
+        refused => return Ok(refused),
+    };
     let synced = session.ask(Request::Sync(&handle));
     session.tidy(Request::Close(&handle));
-    Ok(matches!(synced?, Reply::Status(Status::Ok, _)))
+    Ok(synced?)
 }
 
 #[cfg(test)]
