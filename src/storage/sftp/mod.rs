@@ -227,7 +227,7 @@ impl Sftp {
             let size = bytes.len() as u64;
             let same = self.read(session, name, 0..size + 1, &mut there)? == size && there == bytes;
             return match same {
-                true => Ok(()),
+                true => self.sync_existing(session, name),
                 false => Err(Failed::Error(Error::exists(name, self.location()))),
             };
         }
@@ -239,6 +239,19 @@ impl Sftp {
             return Err(Failed::Error(Error::new(ErrorKind::Full, "create", name, self.location(), reason)));
         }
         Err(Failed::Status(Status::Failure, said.to_owned()))
+    }
+
+    /// Makes an object durable that somebody else made: they may not have come to this, or have died.
+    fn sync_existing(&self, session: &Session, name: &str) -> Outcome<()> {
+        if !session.has(wire::FSYNC) {
+            return Ok(());
+        }
+        match sync_and_close(session, &session.send(Request::OpenRead(&self.path(name)))?)? {
+            Reply::Status(Status::Ok, _) => Ok(()),
+            // Not every server can sync a file that is open for reading only.
+            Reply::Status(Status::Unsupported | Status::PermissionDenied, _) => Ok(()),
+            refused => done(refused),
+        }
     }
 
     /// Makes `folder` and those above it, the root included, unless this process knows them.
