@@ -237,6 +237,15 @@ fn a_full_disk_on_the_server_is_reported() {
 }
 
 #[test]
+fn an_object_that_ends_early_is_truncated() {
+    let sftp = Sftp::start();
+    // The kernel says 4096 bytes of each of its own files, and has less.
+    let backend = open(&sftp.url_of(Path::new("/sys/kernel")), &sftp.options(), &real()).unwrap();
+    assert_eq!(kind(backend.get("profiling", 1 << 20)), ErrorKind::Truncated);
+    assert_eq!(kind(backend.get_range("profiling", 0..4096, &mut Vec::new())), ErrorKind::Truncated);
+}
+
+#[test]
 fn a_cancel_ends_a_transfer() {
     let sftp = Sftp::start();
     let cancel = Cancel::new();

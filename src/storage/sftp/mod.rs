@@ -440,7 +440,12 @@ impl Backend for Sftp {
                 // One more than is allowed, so that a file without a size is found too large as well.
                 Ok(found) if found.size.is_none_or(|size| size <= max) => {
                     let end = found.size.unwrap_or(max.saturating_add(1));
-                    self.read_open(&session, &handle, 0..end, &mut bytes).map(Some)
+                    match self.read_open(&session, &handle, 0..end, &mut bytes) {
+                        Ok(got) if found.size.is_some_and(|size| got < size) => {
+                            Err(Failed::Error(self.truncated(name, got, end)))
+                        }
+                        read => read.map(Some),
+                    }
                 }
                 Ok(found) => Ok(found.size),
                 Err(failed) => Err(failed),
