@@ -67,24 +67,6 @@ impl Local {
         }
     }
 
-    /// Removes temporary files last changed before `before`: what a killed writer left behind. Files
-    /// that are still being written must be younger. Returns how many it removed.
-    pub fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
-        let mut swept = 0;
-        self.walk("", 1, &mut |folder, _, file| {
-            if !file.starts_with(TEMPORARY) {
-                return Ok(());
-            }
-            let stat = rustix::fs::statat(folder, file, AtFlags::SYMLINK_NOFOLLOW)?;
-            if i128::from(stat.st_mtime) * 1_000_000_000 < i128::from(before.0) {
-                rustix::fs::unlinkat(folder, file, AtFlags::empty())?;
-                swept += 1;
-            }
-            Ok(())
-        })?;
-        Ok(swept)
-    }
-
     fn root(&self) -> Result<BorrowedFd<'_>, Errno> {
         if let Some(root) = self.root.get() {
             return Ok(root.as_fd());
@@ -306,9 +288,7 @@ impl Backend for Local {
             Ok(Created::Differs) => Err(Error::exists(name, self.location())),
             Err(error) => match self.io_error("create", name, &error) {
                 // A missing folder is no missing object: nothing was asked to be there.
-                error if error.kind == ErrorKind::NotFound => {
-                    fail(ErrorKind::Other, "its folder is missing")
-                }
+                error if error.kind == ErrorKind::NotFound => fail(ErrorKind::Other, "its folder is missing"),
                 error => Err(error),
             },
         }
@@ -351,6 +331,22 @@ impl Backend for Local {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        let mut swept = 0;
+        self.walk("", 1, &mut |folder, _, file| {
+            if !file.starts_with(TEMPORARY) {
+                return Ok(());
+            }
+            let stat = rustix::fs::statat(folder, file, AtFlags::SYMLINK_NOFOLLOW)?;
+            if i128::from(stat.st_mtime) * 1_000_000_000 < i128::from(before.0) {
+                rustix::fs::unlinkat(folder, file, AtFlags::empty())?;
+                swept += 1;
+            }
+            Ok(())
+        })?;
+        Ok(swept)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::{Backend, CreateIfAbsent, Entry};
+use crate::base::clock::Timestamp;
 
 /// A backend that looks whether a name is free before it writes to it.
 #[derive(Debug)]
@@ -61,5 +62,9 @@ impl Backend for LookFirst {
 
     fn delete(&self, name: &str) -> Result<(), Error> {
         self.inner.delete(name)
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.sweep_temporary(before)
     }
 }

@@ -129,7 +129,8 @@ impl Session {
             Ok(Some(extensions)) => session.extensions = extensions,
             Ok(None) => {
                 let _ = session.child().kill();
-                let reason = "what answers is no SFTP server: does the account's login shell print something?";
+                let reason =
+                    "what answers is no SFTP server: does the account's login shell print something?";
                 return Err(Lost { kind: ErrorKind::Config, reason: reason.to_owned() });
             }
             Err(lost) if lost.kind == ErrorKind::Cancelled => return Err(lost),
