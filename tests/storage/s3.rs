@@ -82,6 +82,7 @@ fn only_passing_failures_are_tried_again() {
         (503, ErrorKind::Temporary, 3),
         (500, ErrorKind::Temporary, 3),
         (429, ErrorKind::Temporary, 3),
+        (408, ErrorKind::Temporary, 3),
         (403, ErrorKind::Permission, 1),
         (401, ErrorKind::Permission, 1),
         (507, ErrorKind::Full, 1),

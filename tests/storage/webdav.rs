@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use kamba_vault::base::clock::{Cancel, Clock, SystemClock};
 use kamba_vault::base::monitor::Silent;
-use kamba_vault::storage::{Context, CreateIfAbsent, ErrorKind, Options, open, probe};
+use kamba_vault::storage::{Context, CreateIfAbsent, ErrorKind, Options, RetryPolicy, open, probe};
 
 use crate::conformance::{self, kind, listed};
 use crate::probe::SOUND;
+use crate::servers::proxy::{Fate, Proxy};
 use crate::servers::wait_until;
 use crate::servers::webdav::{PASSWORD, USER, Webdav};
 
@@ -85,6 +86,29 @@ fn what_a_killed_writer_left_is_swept_when_it_is_old() {
     assert_eq!(backend.sweep_temporary(day_ago).unwrap(), 1);
     assert!(!root.join(".tmp-old").exists() && root.join(".tmp-young").exists());
     assert_eq!(backend.get("config", 10).unwrap(), b"x");
+}
+
+#[test]
+fn only_passing_failures_are_tried_again() {
+    let webdav = Webdav::start();
+    for (status, expected, calls) in [
+        (503, ErrorKind::Temporary, 3),
+        (429, ErrorKind::Temporary, 3),
+        (408, ErrorKind::Temporary, 3),
+        (403, ErrorKind::Permission, 1),
+        (507, ErrorKind::Full, 1),
+    ] {
+        let proxy = Proxy::start(webdav.server.address, move |_, _| Fate::Answer(status));
+        let mut options = webdav.options();
+        options.retry = RetryPolicy {
+            delay_first: Duration::from_millis(1),
+            deadline: Duration::ZERO,
+            ..RetryPolicy::default()
+        };
+        let url = webdav.url_at(proxy.address, "x");
+        let error = open(&url, &options, &Context::simulated()).unwrap().get("config", 100).unwrap_err();
+        assert_eq!((error.kind, proxy.seen().len()), (expected, calls), "{status}: {error}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! a connection is given up when nothing moves, however long the whole may take on a slow link.
 //!
 //! TLS is the library's (rustls with the system's certificates). Not here: retries, and what a
-//! status means to a service, but for the two that every service means alike.
+//! status means to a service, but for the few that every service means alike.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -100,6 +100,7 @@ async fn refuse(response: &mut reqwest::Response) -> Result<()> {
     let kind = match status {
         StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => ErrorKind::PermissionDenied,
         StatusCode::INSUFFICIENT_STORAGE => ErrorKind::Unexpected,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::RateLimited,
         _ => return Ok(()),
     };
     // One piece of the explanation is enough, and none is no reason for another error.
