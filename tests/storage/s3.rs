@@ -215,6 +215,20 @@ fn a_server_that_hangs_is_given_up() {
 }
 
 #[test]
+fn a_pause_of_the_limit_is_no_stall() {
+    let s3 = S3::start();
+    let told = Arc::new(Recorder::default());
+    let mut options = quick(s3.options());
+    // A piece takes twice as long as anything may stand still.
+    (options.limit_upload, options.stall_timeout) = (Some(8 << 10), Duration::from_secs(2));
+    let context = Context::new(Cancel::new(), told.clone());
+    let backend = open(&s3.url("x"), &options, &context).unwrap();
+    backend.put_new("x", &conformance::noise(1, 48 << 10)).unwrap();
+    let stalled = |line: &String| line.contains("nothing moved");
+    assert!(!told.lines().iter().any(stalled), "{:?}", told.lines());
+}
+
+#[test]
 fn limited_transfers_are_under_way_for_long_and_can_be_cancelled() {
     let s3 = S3::start();
     let megabyte = conformance::noise(1, 1 << 20);
