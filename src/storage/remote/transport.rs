@@ -18,6 +18,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
+use crate::base::limits::{INDEX_PART_MAX, PACK_SIZE_MAX};
 use crate::storage::limit::{Direction, Limiter};
 
 /// Bytes that are sent between two looks at the limit.
@@ -27,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How much longer to wait for an answer after the last piece of a larger body was taken: the library
 /// and the system hold about a megabyte, and nobody sees it leave.
 const DRAIN_FACTOR: u32 = 3;
+/// Largest answer, whatever it is: the library holds those whole that it reads itself, listings and
+/// explanations among them. No object that is read is larger.
+const ANSWER_MAX: u64 = if PACK_SIZE_MAX > INDEX_PART_MAX { PACK_SIZE_MAX } else { INDEX_PART_MAX };
 /// How long a connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -112,23 +116,28 @@ async fn refuse(response: &mut reqwest::Response) -> Result<()> {
     Err(Error::new(kind, text).set_source(Refused(status)))
 }
 
-/// The answer's body, no faster than the limit.
+/// The answer's body, no faster than the limit and no longer than an answer may be (I-9).
 fn received(
     response: reqwest::Response,
     limiter: Arc<Limiter>,
     patience: Duration,
 ) -> impl futures::Stream<Item = Result<Buffer>> + Send + Sync + Unpin {
-    Box::pin(stream::try_unfold((response, limiter), move |(mut response, limiter)| async move {
+    let begin = (response, limiter, ANSWER_MAX);
+    Box::pin(stream::try_unfold(begin, move |(mut response, limiter, room)| async move {
         let piece = match timeout(patience, response.chunk()).await {
             Ok(piece) => piece.map_err(|error| failure(error, "the answer broke off"))?,
             Err(_) => return Err(stalled(patience)),
         };
         let Some(piece) = piece else { return Ok(None) };
+        let Some(room) = room.checked_sub(piece.len() as u64) else {
+            let reason = format!("the answer has more than {ANSWER_MAX} bytes");
+            return Err(Error::new(ErrorKind::Unexpected, reason));
+        };
         let pause = limiter.book(Direction::Down, piece.len() as u64);
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        Ok(Some((Buffer::from(piece), (response, limiter))))
+        Ok(Some((Buffer::from(piece), (response, limiter, room))))
     }))
 }
 
