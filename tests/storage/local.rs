@@ -150,6 +150,88 @@ fn a_disk_that_nobody_may_write_to_refuses() {
     assert_eq!(backend.get("data/x", 1).unwrap(), b"x");
 }
 
+/// What a process did that matters to what survives a crash, by system call and path below `root`.
+fn traced(root: &Path, program: &str) -> Vec<String> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let calls = "--trace=fsync,fdatasync,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat";
+    let ended = Command::new("strace")
+        .args(["--follow-forks", "--decode-fds=path", "--string-limit=4096", "--quiet=all", calls])
+        .arg("--output")
+        .arg(log.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", program])
+        .env("ROOT", root)
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace is needed");
+    assert!(ended.success());
+    let root = root.canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    let log = fs::read_to_string(log.path()).unwrap();
+    // Whether a temporary name is gone already is all the same.
+    let ours = log.lines().filter(|line| line.contains(root) && !line.contains("ENOENT"));
+    ours.map(|line| {
+        // PID call(fd<path>, "name", …) = 0
+        let (_, call) = line.split_once(' ').unwrap();
+        let (call, rest) = call.trim_start().split_once('(').unwrap();
+        let folder = match rest.strip_prefix("AT_FDCWD") {
+            // Then the name is a whole path.
+            Some(_) => "",
+            None => rest.split_once('<').map_or("", |(_, rest)| rest.split('>').next().unwrap()),
+        };
+        let names = rest.split('"').skip(1).step_by(2);
+        let path = std::iter::once(folder).chain(names).collect::<Vec<_>>().join(" ");
+        let path = path.replace(root, "ROOT");
+        let path = path.split(' ').map(|part| match part.rsplit_once(".tmp-") {
+            Some((folder, _)) => format!("{folder}TEMPORARY"),
+            None => part.to_owned(),
+        });
+        format!("{call} {}", path.collect::<Vec<_>>().join(" ").trim())
+    })
+    .collect()
+}
+
+#[test]
+fn everything_is_synced_before_it_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("repo");
+    let first = [
+        // The root, then the folder, each with its entry; the file before its name, the name before the end.
+        "mkdirat ROOT/repo",
+        "fsync ROOT",
+        "mkdirat ROOT/repo data",
+        "fsync ROOT/repo",
+        "fsync ROOT/repo/data/TEMPORARY",
+        "renameat2 ROOT/repo/data TEMPORARY x",
+        "fsync ROOT/repo/data",
+    ];
+    let calls = |program| traced(folder.path(), program);
+    assert_eq!(calls("local::stores_one_object"), first);
+    assert!(root.join("data/x").exists());
+    // Whoever was here before may have died before any of its syncs.
+    let again = [
+        "fsync ROOT",
+        "mkdirat ROOT/repo data",
+        "fsync ROOT/repo",
+        "fsync ROOT/repo/data/x",
+        "fsync ROOT/repo/data",
+    ];
+    assert_eq!(calls("local::stores_one_object"), again);
+    assert_eq!(calls("local::deletes_one_object"), ["unlinkat ROOT/repo/data x", "fsync ROOT/repo/data"]);
+}
+
+#[test]
+#[ignore = "traced by another test, in a process of its own"]
+fn stores_one_object() {
+    open(&Path::new(&std::env::var_os("ROOT").unwrap()).join("repo")).put_new("data/x", b"x").unwrap();
+}
+
+#[test]
+#[ignore = "traced by another test, in a process of its own"]
+fn deletes_one_object() {
+    open(&Path::new(&std::env::var_os("ROOT").unwrap()).join("repo")).delete("data/x").unwrap();
+}
+
 /// What the writer that gets killed writes: objects of this length, at most so many.
 const KILLED_LEN: usize = 700_000;
 const KILLED_OBJECTS: u64 = 500;
