@@ -229,6 +229,34 @@ fn a_pause_of_the_limit_is_no_stall() {
 }
 
 #[test]
+fn what_is_on_its_way_unseen_is_no_stall() {
+    let s3 = S3::start();
+    let stall = Duration::from_secs(2);
+    let proxy = Proxy::start(s3.server.address, move |method, _| match method {
+        // As if the last megabyte took that long to leave this machine.
+        "PUT" => Fate::Late(stall * 2),
+        _ => Fate::Pass,
+    });
+    let told = Arc::new(Recorder::default());
+    let mut options = quick(options_at(proxy.address));
+    options.stall_timeout = stall;
+    let backend = open(&s3.url("x"), &options, &Context::new(Cancel::new(), told.clone())).unwrap();
+    backend.put_new("x", &conformance::noise(1, 1 << 20)).unwrap();
+    let stalled = |line: &String| line.contains("nothing moved");
+    assert!(!told.lines().iter().any(stalled), "{:?}", told.lines());
+}
+
+#[test]
+fn an_answer_without_an_end_is_not_read_to_its_end() {
+    let s3 = S3::start();
+    let proxy = Proxy::start(s3.server.address, |_, _| Fate::Explain(80 << 20));
+    let backend = through(&proxy, &s3, "x");
+    let error = backend.get("config", 100).unwrap_err();
+    assert_eq!((error.kind, proxy.seen().len()), (ErrorKind::Other, 1), "{error}");
+    assert!(error.to_string().contains("the answer has more than"), "{error}");
+}
+
+#[test]
 fn limited_transfers_are_under_way_for_long_and_can_be_cancelled() {
     let s3 = S3::start();
     let megabyte = conformance::noise(1, 1 << 20);

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub enum Fate {
     Answer(u16),
     /// Nobody ever hears of it again.
     Hang,
+    /// The server gets it only after this time.
+    Late(Duration),
+    /// The server never gets it; the client gets an error whose explanation has this many bytes.
+    Explain(usize),
     /// The server gets it; of its reply the client gets this many bytes.
     CutReply(usize),
 }
@@ -96,6 +101,14 @@ fn pass(
     if let Fate::Answer(status) = fate {
         let answer = format!("HTTP/1.1 {status} Spoilt\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return client.write_all(answer.as_bytes());
+    }
+    if let Fate::Explain(bytes) = fate {
+        let answer = format!("HTTP/1.1 400 Spoilt\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
+        client.write_all(answer.as_bytes())?;
+        return client.write_all(&vec![b' '; bytes]);
+    }
+    if let Fate::Late(time) = fate {
+        thread::sleep(time);
     }
     let dropped = |line: &str| {
         named(line, "connection") || matches!(fate, Fate::Without(header) if named(line, header))
