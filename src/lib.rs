@@ -49,6 +49,10 @@
 //!   and readers ignore lists that their own admin did not sign.
 //! * Questions to a PostgreSQL server go through `psql` instead of a protocol library, so that
 //!   services, password files, TLS and sockets behave as they do for `pg_dump`.
+//! * SFTP and memory are our own and not OpenDAL's. Its sftp service renames with replacement where
+//!   the server offers that, never syncs, and panics on a name that is not UTF-8. Its memory cannot be
+//!   opened again by name nor damaged by a test, and a build without services, as fuzzing uses it,
+//!   has no OpenDAL.
 
 pub mod base;
 pub mod chunker;

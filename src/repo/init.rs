@@ -18,7 +18,7 @@ use crate::format::signers::{
 use crate::repo::keys::Keys;
 use crate::repo::unlock::make_slot;
 use crate::repo::{Credentials, Error, objects};
-use crate::storage::{Backend, ErrorKind, Probe, Probed, probe};
+use crate::storage::{Backend, ErrorKind, LookFirst, Probe, Probed, probe};
 
 /// Lists of signers left by failed inits that one `init` steps over.
 const GENERATIONS_TRIED: u32 = 100;
@@ -74,6 +74,9 @@ pub fn init(
             backend.location()
         )));
     }
+    // Such a place is not as it was opened: from here on nothing may be overwritten (I-4).
+    let careful = LookFirst::new(backend);
+    let backend = if probed.create_if_absent == Probed::Ignored { &careful } else { backend };
     let ring = new_ring(options, clock, random)?;
     let repository = ring.repository;
     let (slot_name, slot) = make_slot(&ring, credentials, options.cost, random)?;

@@ -11,6 +11,7 @@ use super::error::{Error, ErrorKind};
 use super::limit::Bucket;
 use super::record::Op;
 use super::{Backend, Context, CreateIfAbsent, Entry};
+use crate::base::clock::Timestamp;
 
 /// What happens to a call.
 #[derive(Clone, Debug)]
@@ -363,6 +364,13 @@ impl Backend for Fault {
     fn delete(&self, name: &str) -> Result<(), Error> {
         self.transfer(0, 0);
         self.call(Op::Delete, "delete", name, || self.inner.delete(name))
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        match self.has_crashed() {
+            true => Err(self.error(ErrorKind::Other, "list", "", "the machine has died")),
+            false => self.inner.sweep_temporary(before),
+        }
     }
 }
 

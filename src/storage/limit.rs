@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::{Backend, Context, CreateIfAbsent, Entry};
+use crate::base::clock::Timestamp;
 
 /// Time that may be made up after a pause in sending.
 const BURST: Duration = Duration::from_millis(200);
@@ -143,5 +144,9 @@ impl Backend for Limit {
 
     fn delete(&self, name: &str) -> Result<(), Error> {
         self.inner.delete(name)
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.sweep_temporary(before)
     }
 }

@@ -2,7 +2,7 @@
 //! written or replaced (I-4).
 //!
 //! An object is written to a temporary file in its folder, synced, renamed without replacing, and
-//! the folder is synced. A folder's own entry is synced in its parent once per process, even if
+//! the folder is synced. A folder's own entry, the root's too, is synced in its parent once per process, even if
 //! somebody else made it: they may not have come that far yet. After a sync failed, the kernel may
 //! report the next one as a success although the data is lost, so no sync is tried again and the
 //! backend refuses to write from then on.
@@ -43,6 +43,8 @@ pub struct Local {
     path: PathBuf,
     /// Held open: should the disk vanish, nothing is written to what lies below its mount point.
     root: OnceLock<OwnedFd>,
+    /// Whether this process has synced the root's own entry in its parent.
+    durable_root: OnceLock<()>,
     /// Folders whose entries this process has synced in their parents.
     durable_folders: Mutex<HashSet<String>>,
     /// Why nothing may be written any more: a sync failed.
@@ -55,6 +57,7 @@ impl Local {
         let local = Local {
             path: path.into(),
             root: OnceLock::new(),
+            durable_root: OnceLock::new(),
             durable_folders: Mutex::default(),
             failed_sync: OnceLock::new(),
         };
@@ -65,24 +68,6 @@ impl Local {
             }
             Err(errno) => Err(local.error("open", "", errno)),
         }
-    }
-
-    /// Removes temporary files last changed before `before`: what a killed writer left behind. Files
-    /// that are still being written must be younger. Returns how many it removed.
-    pub fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
-        let mut swept = 0;
-        self.walk("", 1, &mut |folder, _, file| {
-            if !file.starts_with(TEMPORARY) {
-                return Ok(());
-            }
-            let stat = rustix::fs::statat(folder, file, AtFlags::SYMLINK_NOFOLLOW)?;
-            if i128::from(stat.st_mtime) * 1_000_000_000 < i128::from(before.0) {
-                rustix::fs::unlinkat(folder, file, AtFlags::empty())?;
-                swept += 1;
-            }
-            Ok(())
-        })?;
-        Ok(swept)
     }
 
     fn root(&self) -> Result<BorrowedFd<'_>, Errno> {
@@ -96,6 +81,10 @@ impl Local {
     /// The root, made with its parents if it is not there, and durable.
     fn make_root(&self) -> io::Result<BorrowedFd<'_>> {
         if let Ok(root) = self.root() {
+            if self.durable_root.get().is_none() {
+                sync_parent(root)?;
+                self.durable_root.get_or_init(|| ());
+            }
             return Ok(root);
         }
         let path = std::path::absolute(&self.path)?;
@@ -105,6 +94,7 @@ impl Local {
             accept(rustix::fs::mkdir(folder, FOLDER_MODE), Errno::EXIST)?;
             sync_folder(rustix::fs::open(parent, FOLDER_FLAGS, Mode::empty())?)?;
         }
+        self.durable_root.get_or_init(|| ());
         Ok(self.root()?)
     }
 
@@ -306,9 +296,7 @@ impl Backend for Local {
             Ok(Created::Differs) => Err(Error::exists(name, self.location())),
             Err(error) => match self.io_error("create", name, &error) {
                 // A missing folder is no missing object: nothing was asked to be there.
-                error if error.kind == ErrorKind::NotFound => {
-                    fail(ErrorKind::Other, "its folder was removed meanwhile")
-                }
+                error if error.kind == ErrorKind::NotFound => fail(ErrorKind::Other, "its folder is missing"),
                 error => Err(error),
             },
         }
@@ -351,6 +339,22 @@ impl Backend for Local {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        let mut swept = 0;
+        self.walk("", 1, &mut |folder, _, file| {
+            if !file.starts_with(TEMPORARY) {
+                return Ok(());
+            }
+            let stat = rustix::fs::statat(folder, file, AtFlags::SYMLINK_NOFOLLOW)?;
+            if i128::from(stat.st_mtime) * 1_000_000_000 < i128::from(before.0) {
+                rustix::fs::unlinkat(folder, file, AtFlags::empty())?;
+                swept += 1;
+            }
+            Ok(())
+        })?;
+        Ok(swept)
     }
 }
 
@@ -449,6 +453,16 @@ fn sync_folder(fd: impl AsFd) -> io::Result<()> {
     match rustix::fs::fsync(fd) {
         Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
         Err(errno) => Err(io::Error::other(SyncFailed(errno))),
+    }
+}
+
+/// Syncs the entry of a folder that was there before us in the folder above it. Where that is not ours
+/// to look at, somebody else has made the entry, and long ago.
+fn sync_parent(folder: BorrowedFd<'_>) -> io::Result<()> {
+    match rustix::fs::openat(folder, "..", FOLDER_FLAGS, Mode::empty()) {
+        Ok(parent) => sync_folder(parent),
+        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

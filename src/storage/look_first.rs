@@ -2,26 +2,28 @@
 //! of one name at the same instant may both succeed, and the later one's bytes stay; the layers
 //! above know that by [`CreateIfAbsent::LookFirst`] and behave accordingly.
 
-use std::ops::Range;
+use std::fmt::Debug;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::error::Error;
 use super::{Backend, CreateIfAbsent, Entry};
+use crate::base::clock::Timestamp;
 
-/// A backend that looks whether a name is free before it writes to it.
+/// A backend, owned or borrowed, that looks whether a name is free before it writes to it.
 #[derive(Debug)]
-pub struct LookFirst {
-    inner: Arc<dyn Backend>,
+pub struct LookFirst<B = Arc<dyn Backend>> {
+    inner: B,
 }
 
-impl LookFirst {
+impl<B> LookFirst<B> {
     /// `inner`, whose `put_new` may overwrite.
-    pub fn new(inner: Arc<dyn Backend>) -> Self {
+    pub fn new(inner: B) -> Self {
         LookFirst { inner }
     }
 }
 
-impl Backend for LookFirst {
+impl<B: Deref<Target: Backend> + Send + Sync + Debug> Backend for LookFirst<B> {
     fn location(&self) -> String {
         self.inner.location()
     }
@@ -61,5 +63,9 @@ impl Backend for LookFirst {
 
     fn delete(&self, name: &str) -> Result<(), Error> {
         self.inner.delete(name)
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.sweep_temporary(before)
     }
 }

@@ -11,6 +11,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::base::clock::Timestamp;
+
 mod context;
 mod error;
 mod fault;
@@ -85,4 +87,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn stat(&self, name: &str) -> Result<Option<u64>, Error>;
     /// Removes the object; success if it is not there.
     fn delete(&self, name: &str) -> Result<(), Error>;
+    /// Removes temporary files last changed before `before`: what a killed writer left behind. Those
+    /// that are still being written must be younger. Returns how many it removed: none where there are
+    /// no such files, and over SFTP, where looking for them would cost as much as listing everything.
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        let _ = before;
+        Ok(0)
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{Error, ErrorKind};
 use super::{Backend, CreateIfAbsent, Entry};
+use crate::base::clock::Timestamp;
 
 /// An operation of [`Backend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,5 +158,9 @@ impl Backend for Record {
 
     fn delete(&self, name: &str) -> Result<(), Error> {
         self.note(Op::Delete, name, self.inner.delete(name), |()| 0)
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.sweep_temporary(before)
     }
 }

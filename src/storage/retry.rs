@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::error::{Error, ErrorKind};
 use super::{Backend, Context, CreateIfAbsent, Entry};
+use crate::base::clock::Timestamp;
 
 /// How long and how often to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,5 +142,9 @@ impl Backend for Retry {
 
     fn delete(&self, name: &str) -> Result<(), Error> {
         self.run("delete", name, || self.inner.delete(name))
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        self.run("list", "", || self.inner.sweep_temporary(before))
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use kamba_vault::base::clock::Cancel;
+use kamba_vault::base::clock::{Cancel, Timestamp};
 use kamba_vault::base::monitor::{Monitor, Recorder};
 use kamba_vault::storage::{
-    Backend, Call, Context, CreateIfAbsent, Direction, Effect, ErrorKind, Fault, Gate, Limit, Limiter,
+    Backend, Call, Context, CreateIfAbsent, Direction, Effect, ErrorKind, Fault, Gate, Limit, Limiter, Local,
     LookFirst, Memory, Op, Record, Retry, RetryPolicy, Rule, SimulatedTimer, Timer,
 };
 
@@ -312,4 +312,25 @@ fn a_network_costs_time() {
     fault.stat("x").unwrap();
     assert_eq!(millis(), 350);
     assert!(!fault.is_local());
+}
+
+#[test]
+fn sweeping_reaches_through_every_decorator() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = Context::simulated();
+    let local: Arc<dyn Backend> = Arc::new(Local::open(folder.path()).unwrap());
+    let fault = Arc::new(Fault::new(local));
+    let limiter = Arc::new(Limiter::new(Some(1), Some(1), &context));
+    let recorded: Arc<dyn Backend> = Arc::new(Record::new(fault.clone()));
+    let limited: Arc<dyn Backend> = Arc::new(Limit::new(recorded, limiter));
+    let retried = Retry::new(Arc::new(LookFirst::new(limited)), RetryPolicy::default(), &context);
+    let left = folder.path().join(".tmp-left");
+    std::fs::File::create(&left).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(retried.sweep_temporary(Timestamp(1_000_000_000)).unwrap(), 1);
+    assert!(!left.exists());
+    assert_eq!(Memory::new().sweep_temporary(Timestamp(0)).unwrap(), 0);
+    // A machine that died does nothing any more.
+    fault.crash_after(0, false);
+    retried.put_new("x", b"x").unwrap_err();
+    assert_eq!(kind(retried.sweep_temporary(Timestamp(0))), ErrorKind::Other);
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use kamba_vault::base::clock::{Clock, SystemClock, Timestamp};
 use kamba_vault::storage::{Backend, ErrorKind, Local};
 
 use crate::conformance::{self, kind, listed, noise};
-use crate::servers::SmallDisk;
+use crate::servers::{SmallDisk, wait_until};
 
 fn open(path: &Path) -> Local {
     Local::open(path).unwrap()
@@ -150,8 +150,101 @@ fn a_disk_that_nobody_may_write_to_refuses() {
     assert_eq!(backend.get("data/x", 1).unwrap(), b"x");
 }
 
-/// What the writer that gets killed writes.
+/// What a process did that matters to what survives a crash, by system call and path below `root`.
+fn traced(root: &Path, program: &str) -> Vec<String> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let calls = "--trace=fsync,fdatasync,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat";
+    let ended = Command::new("strace")
+        .args(["--follow-forks", "--decode-fds=path", "--string-limit=4096", "--quiet=all", calls])
+        .arg("--output")
+        .arg(log.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", program])
+        .env("ROOT", root)
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace is needed");
+    assert!(ended.success());
+    let root = root.canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    let log = fs::read_to_string(log.path()).unwrap();
+    // Whether a temporary name is gone already is all the same.
+    let ours = log.lines().filter(|line| line.contains(root) && !line.contains("ENOENT"));
+    ours.map(|line| {
+        // PID call(fd<path>, "name", …) = 0
+        let (_, call) = line.split_once(' ').unwrap();
+        let (call, rest) = call.trim_start().split_once('(').unwrap();
+        let folder = match rest.strip_prefix("AT_FDCWD") {
+            // Then the name is a whole path.
+            Some(_) => "",
+            None => rest.split_once('<').map_or("", |(_, rest)| rest.split('>').next().unwrap()),
+        };
+        let names = rest.split('"').skip(1).step_by(2);
+        let path = std::iter::once(folder).chain(names).collect::<Vec<_>>().join(" ");
+        let path = path.replace(root, "ROOT");
+        let path = path.split(' ').map(|part| match part.rsplit_once(".tmp-") {
+            Some((folder, _)) => format!("{folder}TEMPORARY"),
+            None => part.to_owned(),
+        });
+        format!("{call} {}", path.collect::<Vec<_>>().join(" ").trim())
+    })
+    .collect()
+}
+
+#[test]
+fn everything_is_synced_before_it_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("repo");
+    let first = [
+        // The root, then the folder, each with its entry; the file before its name, the name before the end.
+        "mkdirat ROOT/repo",
+        "fsync ROOT",
+        "mkdirat ROOT/repo data",
+        "fsync ROOT/repo",
+        "fsync ROOT/repo/data/TEMPORARY",
+        "renameat2 ROOT/repo/data TEMPORARY x",
+        "fsync ROOT/repo/data",
+    ];
+    let calls = |program| traced(folder.path(), program);
+    assert_eq!(calls("local::stores_one_object"), first);
+    assert!(root.join("data/x").exists());
+    // Whoever was here before may have died before any of its syncs.
+    let again = [
+        "fsync ROOT",
+        "mkdirat ROOT/repo data",
+        "fsync ROOT/repo",
+        "fsync ROOT/repo/data/x",
+        "fsync ROOT/repo/data",
+    ];
+    assert_eq!(calls("local::stores_one_object"), again);
+    assert_eq!(calls("local::deletes_one_object"), ["unlinkat ROOT/repo/data x", "fsync ROOT/repo/data"]);
+}
+
+#[test]
+#[ignore = "traced by another test, in a process of its own"]
+fn stores_one_object() {
+    open(&Path::new(&std::env::var_os("ROOT").unwrap()).join("repo")).put_new("data/x", b"x").unwrap();
+}
+
+#[test]
+#[ignore = "traced by another test, in a process of its own"]
+fn deletes_one_object() {
+    open(&Path::new(&std::env::var_os("ROOT").unwrap()).join("repo")).delete("data/x").unwrap();
+}
+
+/// What the writer that gets killed writes: objects of this length, at most so many.
 const KILLED_LEN: usize = 700_000;
+const KILLED_OBJECTS: u64 = 500;
+
+/// The writer, killed when it is dropped: it does not outlive a test that fails.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn a_killed_writer_leaves_whole_objects_only() {
@@ -159,20 +252,22 @@ fn a_killed_writer_leaves_whole_objects_only() {
     let mut had_temporary = 0;
     for round in 0..12 {
         let root = folder.path().join(round.to_string());
-        let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "local::writes_until_killed"])
-            .env("ROOT", &root)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut writer = Writer(
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "local::writes_until_killed"])
+                .env("ROOT", &root)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let files = || fs::read_dir(root.join("data")).into_iter().flatten().flatten();
         let temporary = |file: &fs::DirEntry| file.file_name().as_encoded_bytes().starts_with(b".tmp-");
         // Killed in the middle of one object, after some others.
-        while files().count() < 3 || !files().any(|file| temporary(&file)) {
-            assert_eq!(writer.try_wait().unwrap(), None, "the writer ended by itself");
-        }
-        writer.kill().unwrap();
-        writer.wait().unwrap();
+        wait_until("some objects and a half-written one", || {
+            assert_eq!(writer.0.try_wait().unwrap(), None, "the writer ended by itself");
+            files().count() >= 3 && files().any(|file| temporary(&file))
+        });
+        drop(writer);
         had_temporary += usize::from(files().any(|file| temporary(&file)));
         let backend = open(&root);
         let found = listed(&backend, "");
@@ -193,7 +288,7 @@ fn a_killed_writer_leaves_whole_objects_only() {
 #[ignore = "killed by another test, in a process of its own"]
 fn writes_until_killed() {
     let backend = open(Path::new(&std::env::var_os("ROOT").unwrap()));
-    for seed in 0.. {
+    for seed in 0..KILLED_OBJECTS {
         backend.put_new(&format!("data/{seed}"), &noise(seed, KILLED_LEN)).unwrap();
     }
 }

@@ -2,10 +2,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
+use kamba_vault::base::clock::SystemClock;
+use kamba_vault::base::secret::Secret32;
+use kamba_vault::crypto::SystemRandom;
+use kamba_vault::repo::{self, Credentials, InitOptions};
 use kamba_vault::storage::{
-    Backend, CreateIfAbsent, Effect, Entry, Error, ErrorKind, Fault, LookFirst, Memory, Op, Probe, Probed,
-    Rule, probe,
+    Backend, CreateIfAbsent, Effect, Entry, Error, ErrorKind, Fault, Gate, LookFirst, Memory, Op, Probe,
+    Probed, Rule, probe,
 };
 
 use crate::conformance::{kind, listed};
@@ -126,6 +131,25 @@ fn a_creation_that_is_only_looked_for_is_found_by_the_race() {
     }
     let racy = Racy(LookFirst::new(Memory::named("")), std::sync::Barrier::new(4));
     assert_eq!(probe(&racy).unwrap(), Probe { create_if_absent: Probed::LookFirst, ..SOUND });
+}
+
+#[test]
+fn an_init_that_finds_out_does_not_overwrite_either() {
+    let liar = Arc::new(Liar { overwrites: true, ..Liar::default() });
+    let (fault, gate) = (Fault::new(liar.clone()), Gate::new());
+    // After the probe: the keyslot comes first, the configuration last.
+    fault.add(Rule::new(Effect::Wait(gate.clone()), |op, name| op == Op::Put && name.starts_with("keys/")));
+    let credentials = Credentials { passphrase: None, key_file: Some(Secret32([7; 32])) };
+    let init = || repo::init(&fault, &credentials, &InitOptions::default(), &SystemClock, &SystemRandom);
+    let ended = thread::scope(|scope| {
+        let init = scope.spawn(init);
+        gate.wait_until_reached();
+        liar.memory.overwrite("config", b"another's");
+        gate.open();
+        init.join().unwrap()
+    });
+    assert!(matches!(ended, Err(repo::Error::AlreadyThere { .. })), "{ended:?}");
+    assert_eq!(liar.memory.get("config", 100).unwrap(), b"another's");
 }
 
 #[test]

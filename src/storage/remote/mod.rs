@@ -30,12 +30,17 @@ use super::look_first::LookFirst;
 use super::name;
 use super::url::{ServicePlace, Settings};
 use super::{Backend, Context, CreateIfAbsent, Entry, Options};
+use crate::base::clock::Timestamp;
 use crate::base::id::hex;
 
 /// How soon a cancel is noticed.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// What the library says when it has no credentials, or bad ones.
 const SIGNING: &str = "signing http request";
+/// Begins the names of objects that have no name of their own yet, where it takes two steps.
+const TEMPORARY: &str = ".tmp-";
+/// How long to try to remove one, after a cancel too.
+const TIDY_MAX: Duration = Duration::from_secs(3);
 /// Longest explanation of a service that is passed on.
 const REASON_MAX: usize = 400;
 
@@ -166,38 +171,62 @@ impl Remote {
     }
 
     /// Writes `bytes` to a new name; an error of kind `Exists` if the service found it taken.
-    async fn write(&self, name: &str, bytes: &[u8]) -> opendal::Result<()> {
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         match self.publish {
             Publish::IfNotExists => {
-                self.operator.write_with(name, bytes.to_vec()).if_not_exists(true).await?;
+                let write = self.operator.write_with(name, bytes.to_vec()).if_not_exists(true);
+                self.run("create", name, write.into_future()).map(drop)
             }
-            Publish::Write => {
-                self.operator.write(name, bytes.to_vec()).await?;
+            Publish::Write => self.run("create", name, self.operator.write(name, bytes.to_vec())).map(drop),
+            Publish::Move => {
+                let mut random = [0u8; 16];
+                getrandom::fill(&mut random).map_err(|error| {
+                    self.error(ErrorKind::Other, "create", name, &format!("no randomness: {error}"))
+                })?;
+                let temporary = format!("{TEMPORARY}{}", hex(&random));
+                let written = self.run("create", name, self.write_and_move(&temporary, name, bytes));
+                if written.is_err() {
+                    self.tidy(&temporary);
+                }
+                written
             }
-            Publish::Move => self.write_and_move(name, bytes).await?,
         }
-        Ok(())
     }
 
-    async fn write_and_move(&self, name: &str, bytes: &[u8]) -> opendal::Result<()> {
+    async fn write_and_move(&self, temporary: &str, name: &str, bytes: &[u8]) -> opendal::Result<()> {
         if self.made_root.get().is_none() {
             self.operator.create_dir("/").await?;
             self.made_root.get_or_init(|| ());
         }
-        let mut random = [0u8; 16];
-        getrandom::fill(&mut random).map_err(|error| {
-            opendal::Error::new(opendal::ErrorKind::Unexpected, format!("no randomness: {error}"))
-        })?;
-        let temporary = format!(".tmp-{}", hex(&random));
-        let published = match self.operator.write(&temporary, bytes.to_vec()).await {
-            Ok(_) => self.operator.rename(&temporary, name).await,
-            Err(error) => Err(error),
-        };
-        if published.is_err() {
-            // Left over if this fails too; no listing shows it.
-            let _ = self.operator.delete(&temporary).await;
+        self.operator.write(temporary, bytes.to_vec()).await?;
+        self.operator.rename(temporary, name).await
+    }
+
+    /// Removes a temporary object, after a cancel too. What is left if this fails no listing shows, and
+    /// it is swept one day.
+    fn tidy(&self, temporary: &str) {
+        if let Ok(runtime) = runtime() {
+            let delete = async { tokio::time::timeout(TIDY_MAX, self.operator.delete(temporary)).await };
+            let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(delete)));
         }
-        published
+    }
+
+    /// Removes old temporary objects; they all lie in the folder itself.
+    async fn sweep(&self, before: Timestamp) -> opendal::Result<u64> {
+        let mut lister = self.operator.lister("/").await?;
+        let mut swept = 0;
+        while let Some(entry) = lister.next().await {
+            let entry = entry?;
+            let is_old = entry
+                .metadata()
+                .last_modified()
+                .is_some_and(|modified| modified.into_inner().as_nanosecond() < i128::from(before.0));
+            if entry.path().starts_with(TEMPORARY) && entry.metadata().is_file() && is_old {
+                self.operator.delete(entry.path()).await?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 
     async fn each_entry(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> opendal::Result<()> {
@@ -322,7 +351,7 @@ impl Backend for Remote {
 
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         name::check("create", name, &self.location)?;
-        match self.run("create", name, self.write(name, bytes)) {
+        match self.write(name, bytes) {
             Err(error) if error.kind == ErrorKind::Exists => self.compare(name, bytes),
             Err(error) if error.kind == ErrorKind::NotFound => {
                 Err(self.error(ErrorKind::Other, "create", name, "its folder or bucket is missing"))
@@ -354,6 +383,16 @@ impl Backend for Remote {
         match self.run("delete", name, self.operator.delete(name)) {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             result => result,
+        }
+    }
+
+    fn sweep_temporary(&self, before: Timestamp) -> Result<u64, Error> {
+        match self.publish {
+            Publish::Move => match self.run("list", "", self.sweep(before)) {
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(0),
+                result => result,
+            },
+            Publish::IfNotExists | Publish::Write => Ok(0),
         }
     }
 }

@@ -2,14 +2,13 @@
 //! a connection is given up when nothing moves, however long the whole may take on a slow link.
 //!
 //! TLS is the library's (rustls with the system's certificates). Not here: retries, and what a
-//! status means to a service, but for the two that every service means alike.
+//! status means to a service, but for the few that every service means alike.
 
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,14 +16,21 @@ use bytes::Bytes;
 use futures::stream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
+use crate::base::limits::{INDEX_PART_MAX, PACK_SIZE_MAX};
 use crate::storage::limit::{Direction, Limiter};
 
 /// Bytes that are sent between two looks at the limit.
 const PIECE: usize = 32 << 10;
 /// Time to reach a server and agree on TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How much longer to wait for an answer after the last piece of a larger body was taken: the library
+/// and the system hold about a megabyte, and nobody sees it leave.
+const DRAIN_FACTOR: u32 = 3;
+/// Largest answer, whatever it is: the library holds those whole that it reads itself, listings and
+/// explanations among them. No object that is read is larger.
+const ANSWER_MAX: u64 = if PACK_SIZE_MAX > INDEX_PART_MAX { PACK_SIZE_MAX } else { INDEX_PART_MAX };
 /// How long a connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -68,15 +74,15 @@ impl HttpTransport for Transport {
         let is_head = parts.method == http::Method::HEAD;
         let url = reqwest::Url::parse(&uri.to_string())
             .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "the URL is invalid").set_source(error))?;
-        let moved = Arc::new(AtomicU64::new(0));
+        let progress = Arc::new(Progress::begin(self.stall_timeout));
         let mut builder = self.client.request(parts.method, url).headers(parts.headers);
         if !body.is_empty() {
-            let body = body.to_bytes();
-            let limiter = Arc::clone(&self.limiter);
-            builder =
-                builder.body(reqwest::Body::wrap(Paced { body, limiter, pause: None, moved: moved.clone() }));
+            let (body, limiter) = (body.to_bytes(), Arc::clone(&self.limiter));
+            let is_small = body.len() <= PIECE;
+            let paced = Paced { body, is_small, limiter, pause: None, progress: Arc::clone(&progress) };
+            builder = builder.body(reqwest::Body::wrap(paced));
         }
-        let mut response = unless_stalled(builder.send(), &moved, self.stall_timeout)
+        let mut response = unless_stalled(builder.send(), &progress)
             .await?
             .map_err(|error| failure(error, "the request failed"))?;
         refuse(&mut response).await?;
@@ -100,6 +106,7 @@ async fn refuse(response: &mut reqwest::Response) -> Result<()> {
     let kind = match status {
         StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => ErrorKind::PermissionDenied,
         StatusCode::INSUFFICIENT_STORAGE => ErrorKind::Unexpected,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::RateLimited,
         _ => return Ok(()),
     };
     // One piece of the explanation is enough, and none is no reason for another error.
@@ -109,35 +116,68 @@ async fn refuse(response: &mut reqwest::Response) -> Result<()> {
     Err(Error::new(kind, text).set_source(Refused(status)))
 }
 
-/// The answer's body, no faster than the limit.
+/// The answer's body, no faster than the limit and no longer than an answer may be (I-9).
 fn received(
     response: reqwest::Response,
     limiter: Arc<Limiter>,
     patience: Duration,
 ) -> impl futures::Stream<Item = Result<Buffer>> + Send + Sync + Unpin {
-    Box::pin(stream::try_unfold((response, limiter), move |(mut response, limiter)| async move {
+    let begin = (response, limiter, ANSWER_MAX);
+    Box::pin(stream::try_unfold(begin, move |(mut response, limiter, room)| async move {
         let piece = match timeout(patience, response.chunk()).await {
             Ok(piece) => piece.map_err(|error| failure(error, "the answer broke off"))?,
             Err(_) => return Err(stalled(patience)),
         };
         let Some(piece) = piece else { return Ok(None) };
+        let Some(room) = room.checked_sub(piece.len() as u64) else {
+            let reason = format!("the answer has more than {ANSWER_MAX} bytes");
+            return Err(Error::new(ErrorKind::Unexpected, reason));
+        };
         let pause = limiter.book(Direction::Down, piece.len() as u64);
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        Ok(Some((Buffer::from(piece), (response, limiter))))
+        Ok(Some((Buffer::from(piece), (response, limiter, room))))
     }))
 }
 
+/// How a request's body is getting on.
+struct Progress {
+    patience: Duration,
+    state: Mutex<Waiting>,
+}
+
+/// What is waited for: the next piece to be taken, or the answer.
+#[derive(Clone, Copy)]
+struct Waiting {
+    since: Instant,
+    patience: Duration,
+}
+
+impl Progress {
+    fn begin(patience: Duration) -> Self {
+        Progress { patience, state: Mutex::new(Waiting { since: Instant::now(), patience }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A piece was taken. The next one is not handed out before `pause` is over, which is our doing.
+    fn piece_taken(&self, pause: Duration, factor: u32) {
+        *self.state() = Waiting { since: Instant::now() + pause, patience: self.patience * factor };
+    }
+}
+
 /// Waits for `answer` as long as something moves.
-async fn unless_stalled<F: Future>(answer: F, moved: &AtomicU64, patience: Duration) -> Result<F::Output> {
+async fn unless_stalled<F: Future>(answer: F, progress: &Progress) -> Result<F::Output> {
     let mut answer = pin!(answer);
     loop {
-        let before = moved.load(Ordering::Relaxed);
-        match timeout(patience, &mut answer).await {
+        let waiting = *progress.state();
+        match timeout_at(waiting.since + waiting.patience, &mut answer).await {
             Ok(answer) => return Ok(answer),
-            Err(_) if moved.load(Ordering::Relaxed) != before => {}
-            Err(_) => return Err(stalled(patience)),
+            Err(_) if progress.state().since != waiting.since => {}
+            Err(_) => return Err(stalled(waiting.patience)),
         }
     }
 }
@@ -163,9 +203,11 @@ fn failure(error: reqwest::Error, what: &'static str) -> Error {
 /// A request's body that is handed out in pieces, no faster than the limit.
 struct Paced {
     body: Bytes,
+    /// Whether it is one piece: not enough to be held up unseen.
+    is_small: bool,
     limiter: Arc<Limiter>,
     pause: Option<Pin<Box<Sleep>>>,
-    moved: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
 impl http_body::Body for Paced {
@@ -185,8 +227,9 @@ impl http_body::Body for Paced {
         }
         let piece = PIECE.min(self.body.len());
         let piece = self.body.split_to(piece);
-        self.moved.fetch_add(1, Ordering::Relaxed);
         let pause = self.limiter.book(Direction::Up, piece.len() as u64);
+        let is_last = self.body.is_empty() && !self.is_small;
+        self.progress.piece_taken(pause, if is_last { DRAIN_FACTOR } else { 1 });
         if !pause.is_zero() {
             self.pause = Some(Box::pin(sleep(pause)));
         }

@@ -32,6 +32,14 @@ impl<'a> Listing<'a> {
     }
 
     pub(super) fn run(mut self, each: &mut dyn FnMut(Entry)) -> Outcome<()> {
+        let listed = self.walk(each);
+        if listed.is_err() {
+            self.abandon();
+        }
+        listed
+    }
+
+    fn walk(&mut self, each: &mut dyn FnMut(Entry)) -> Outcome<()> {
         loop {
             while self.under_way.len() < FOLDERS_AHEAD
                 && let Some(folder) = self.ahead.pop()
@@ -45,21 +53,42 @@ impl<'a> Listing<'a> {
                     Reply::Status(Status::NoSuchFile, _) => continue,
                     reply => handle(reply)?,
                 },
-                Step::Reading { handle, ticket } => match self.session.wait(&ticket)? {
-                    Reply::Names(names) => {
-                        self.take(&folder, names, each)?;
-                        handle
-                    }
-                    Reply::Status(Status::EndOfFile, _) => {
+                Step::Reading { handle, ticket } => match self.read(&folder, &ticket, each) {
+                    Ok(true) => handle,
+                    ended => {
                         self.session.tidy(Request::Close(&handle));
+                        ended?;
                         continue;
                     }
-                    Reply::Status(status, said) => return Err(Failed::Status(status, said)),
-                    _ => return Err(Failed::Nonsense),
                 },
             };
             let ticket = self.session.send(Request::ReadFolder(&handle))?;
             self.under_way.push_back((folder, Step::Reading { handle, ticket }));
+        }
+    }
+
+    /// Takes the next names of `folder`; false if there are no more.
+    fn read(&mut self, folder: &str, ticket: &Ticket, each: &mut dyn FnMut(Entry)) -> Outcome<bool> {
+        match self.session.wait(ticket)? {
+            Reply::Names(names) => self.take(folder, names, each).map(|()| true),
+            Reply::Status(Status::EndOfFile, _) => Ok(false),
+            Reply::Status(status, said) => Err(Failed::Status(status, said)),
+            _ => Err(Failed::Nonsense),
+        }
+    }
+
+    /// Closes what is open, if the connection still serves; otherwise it is closed with that.
+    fn abandon(&mut self) {
+        for (_, step) in self.under_way.drain(..) {
+            let handle = match step {
+                Step::Reading { handle, .. } => handle,
+                Step::Opening(ticket) => match self.session.wait(&ticket) {
+                    Ok(Reply::Handle(handle)) => handle,
+                    Ok(_) => continue,
+                    Err(_) => return,
+                },
+            };
+            self.session.tidy(Request::Close(&handle));
         }
     }
 

@@ -102,7 +102,8 @@ impl Sftp {
         let mut ssh = Command::new("ssh");
         ssh.env_remove(PASSWORD_VARIABLE);
         ssh.args(["-x", "-a", "-T", "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes"]);
-        ssh.args(["-o", "PermitLocalCommand=no", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20"]);
+        // Below this level it does not say why the two sides cannot agree, or who closed the connection.
+        ssh.args(["-o", "PermitLocalCommand=no", "-o", "LogLevel=INFO", "-o", "ConnectTimeout=20"]);
         ssh.args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]);
         if let Some(config) = self.settings.get("config") {
             ssh.args(["-F", config]);
@@ -122,7 +123,9 @@ impl Sftp {
         if let Some(port) = self.place.port {
             ssh.args(["-p", &port.to_string()]);
         }
-        ssh.args(["-s", "--", &self.place.host, "sftp"]);
+        // An address of version 6 stands in brackets in a URL only.
+        let host = self.place.host.trim_start_matches('[').trim_end_matches(']');
+        ssh.args(["-s", "--", host, "sftp"]);
         ssh
     }
 
@@ -224,7 +227,7 @@ impl Sftp {
             let size = bytes.len() as u64;
             let same = self.read(session, name, 0..size + 1, &mut there)? == size && there == bytes;
             return match same {
-                true => Ok(()),
+                true => self.sync_existing(session, name),
                 false => Err(Failed::Error(Error::exists(name, self.location()))),
             };
         }
@@ -236,6 +239,19 @@ impl Sftp {
             return Err(Failed::Error(Error::new(ErrorKind::Full, "create", name, self.location(), reason)));
         }
         Err(Failed::Status(Status::Failure, said.to_owned()))
+    }
+
+    /// Makes an object durable that somebody else made: they may not have come to this, or have died.
+    fn sync_existing(&self, session: &Session, name: &str) -> Outcome<()> {
+        if !session.has(wire::FSYNC) {
+            return Ok(());
+        }
+        match sync_and_close(session, &session.send(Request::OpenRead(&self.path(name)))?)? {
+            Reply::Status(Status::Ok, _) => Ok(()),
+            // Not every server can sync a file that is open for reading only.
+            Reply::Status(Status::Unsupported | Status::PermissionDenied, _) => Ok(()),
+            refused => done(refused),
+        }
     }
 
     /// Makes `folder` and those above it, the root included, unless this process knows them.
@@ -293,19 +309,27 @@ impl Sftp {
         let can = match self.syncs_folders.get() {
             Some(can) => *can,
             None => {
-                let can = sync_and_close(session, &session.send(Request::OpenRead(&self.path("")))?)?;
-                *self.syncs_folders.get_or_init(|| can)
+                let opened = session.send(Request::OpenRead(&self.path("")))?;
+                match sync_and_close(session, &opened)? {
+                    Reply::Status(Status::Ok, _) => *self.syncs_folders.get_or_init(|| true),
+                    Reply::Status(Status::Unsupported, _) => *self.syncs_folders.get_or_init(|| false),
+                    // It has no other word for a file system without that than for a failure, which
+                    // may pass: the next creation tries again.
+                    _ => false,
+                }
             }
         };
         Ok(if can { Some(session.send(Request::OpenRead(path))?) } else { None })
     }
 
     fn sync_opened_folder(&self, session: &Session, opened: Option<Ticket>) -> Outcome<()> {
-        match opened {
-            Some(opened) if !sync_and_close(session, &opened)? => {
-                Err(Failed::Status(Status::Failure, "syncing a folder failed".to_owned()))
+        let Some(opened) = opened else { return Ok(()) };
+        match sync_and_close(session, &opened)? {
+            Reply::Status(Status::Ok, _) => Ok(()),
+            Reply::Status(status, said) => {
+                Err(Failed::Status(status, format!("syncing a folder failed: {said}")))
             }
-            _ => Ok(()),
+            _ => Err(Failed::Nonsense),
         }
     }
 
@@ -416,7 +440,12 @@ impl Backend for Sftp {
                 // One more than is allowed, so that a file without a size is found too large as well.
                 Ok(found) if found.size.is_none_or(|size| size <= max) => {
                     let end = found.size.unwrap_or(max.saturating_add(1));
-                    self.read_open(&session, &handle, 0..end, &mut bytes).map(Some)
+                    match self.read_open(&session, &handle, 0..end, &mut bytes) {
+                        Ok(got) if found.size.is_some_and(|size| got < size) => {
+                            Err(Failed::Error(self.truncated(name, got, end)))
+                        }
+                        read => read.map(Some),
+                    }
                 }
                 Ok(found) => Ok(found.size),
                 Err(failed) => Err(failed),
@@ -463,7 +492,7 @@ impl Backend for Sftp {
         self.create(name, bytes).map_err(|failed| match self.fail("create", name, failed) {
             error if error.kind == ErrorKind::NotFound => {
                 self.known().clear();
-                Error { kind: ErrorKind::Other, reason: "its folder was removed meanwhile".into(), ..error }
+                Error { kind: ErrorKind::Other, reason: "its folder is missing".into(), ..error }
             }
             error => error,
         })
@@ -523,10 +552,33 @@ fn attributes(reply: Reply) -> Outcome<Attributes> {
     }
 }
 
-/// Syncs and closes a folder that is being opened; false if that failed.
-fn sync_and_close(session: &Session, opened: &Ticket) -> Outcome<bool> {
-    let Reply::Handle(handle) = session.wait(opened)? else { return Ok(false) };
+/// Syncs and closes a file or folder that is being opened. Answers what the server says to the first
+/// of these that it refuses, or to the sync.
+fn sync_and_close(session: &Session, opened: &Ticket) -> Outcome<Reply> {
+    let handle = match session.wait(opened)? {
+        Reply::Handle(handle) => handle,
+        refused => return Ok(refused),
+    };
     let synced = session.ask(Request::Sync(&handle));
     session.tidy(Request::Close(&handle));
-    Ok(matches!(synced?, Reply::Status(Status::Ok, _)))
+    Ok(synced?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::storage::Place;
+
+    #[test]
+    fn an_address_of_version_6_is_given_to_ssh_as_it_is() {
+        let Place::Sftp(place) = Place::parse("sftp://me@[::1]:2222/x").unwrap() else { unreachable!() };
+        let context = Context::simulated();
+        let limiter = Arc::new(Limiter::new(None, None, &context));
+        let sftp = Sftp::open(&place, &Options::default(), &limiter, &context).unwrap();
+        let ssh = sftp.ssh();
+        let arguments: Vec<_> = ssh.get_args().map(|argument| argument.to_str().unwrap()).collect();
+        assert!(arguments.ends_with(&["-l", "me", "-p", "2222", "-s", "--", "::1", "sftp"]), "{arguments:?}");
+        assert_eq!(sftp.location(), "sftp://me@[::1]:2222/x");
+    }
 }

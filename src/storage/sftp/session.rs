@@ -6,7 +6,7 @@
 //! on a pipe: a connection on which no answer comes for a minute is given up.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use super::wire::{self, Reply, Request};
+use crate::base::clock::Cancel;
 use crate::storage::Context;
 use crate::storage::error::ErrorKind;
 
@@ -24,13 +25,30 @@ use crate::storage::error::ErrorKind;
 const QUEUE: usize = 32;
 /// How soon a cancel is noticed.
 const POLL: Duration = Duration::from_millis(50);
+/// How long after a cancel to wait for room to tidy up.
+const TIDY_MAX: Duration = Duration::from_secs(1);
 /// How often, and how long, to look whether ssh has ended by itself: a second in all.
 const END_POLLS: u32 = 200;
 const END_POLL: Duration = Duration::from_millis(5);
 /// Time for ssh to end after it was killed; what it started may hold on to its output.
 const COMPLAINT_MAX: Duration = Duration::from_secs(2);
-/// What ssh says is kept up to this length.
-const SAID_MAX: u64 = 4 << 10;
+/// As much is kept of what ssh says last: a server's banner may come first.
+const SAID_MAX: usize = 1 << 10;
+/// What ssh says of failures that do not pass by themselves. Whatever else it says may be the network's.
+const LASTING: [(&str, ErrorKind); 12] = [
+    ("Permission denied", ErrorKind::Permission),
+    ("Host key verification failed", ErrorKind::Permission),
+    ("Too many authentication failures", ErrorKind::Permission),
+    ("subsystem request failed", ErrorKind::Config),
+    ("Can't open user config file", ErrorKind::Config),
+    ("Bad configuration option", ErrorKind::Config),
+    ("bad configuration options", ErrorKind::Config),
+    ("missing argument", ErrorKind::Config),
+    ("Bad owner or permissions", ErrorKind::Config),
+    ("Bad port", ErrorKind::Config),
+    ("Bad number", ErrorKind::Config),
+    ("Unable to negotiate", ErrorKind::Config),
+];
 
 /// Why a request was not answered.
 #[derive(Clone, Debug)]
@@ -92,7 +110,8 @@ impl Session {
         let (complaint, complaints) = bounded(1);
         start("ssh-errors", move || drop(complaint.send(what_it_says(errors))))?;
         let (packets, to_send) = bounded(QUEUE);
-        start("sftp-send", move || send(input, &to_send))?;
+        let cancel = context.cancel.clone();
+        start("sftp-send", move || send(input, &to_send, &cancel))?;
         let (greeting, greeted) = bounded(1);
         let shared = Arc::new(Shared { waiting: Mutex::default(), answers: AtomicU64::new(0) });
         let received = Arc::clone(&shared);
@@ -107,7 +126,13 @@ impl Session {
             child: Mutex::new(child),
         };
         match session.queue(wire::init()).and_then(|()| session.wait_for(&greeted)) {
-            Ok(extensions) => session.extensions = extensions,
+            Ok(Some(extensions)) => session.extensions = extensions,
+            Ok(None) => {
+                let _ = session.child().kill();
+                let reason =
+                    "what answers is no SFTP server: does the account's login shell print something?";
+                return Err(Lost { kind: ErrorKind::Config, reason: reason.to_owned() });
+            }
             Err(lost) if lost.kind == ErrorKind::Cancelled => return Err(lost),
             Err(lost) => return Err(session.why_not(lost, &complaints)),
         }
@@ -140,10 +165,15 @@ impl Session {
         Ok(Ticket(receiver))
     }
 
-    /// Sends a request whose answer matters to nobody, even after a cancel; as well as it can.
+    /// Sends a request whose answer matters to nobody, even after a cancel: a handle that stays open
+    /// costs the server one of not so many. Waits for its turn, but after a cancel not for long.
     pub(super) fn tidy(&self, request: Request<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let _ = self.packets.send_timeout(request.encode(id), POLL);
+        if let Err((lost, packet)) = self.offer(request.encode(id))
+            && lost.kind == ErrorKind::Cancelled
+        {
+            let _ = self.packets.send_timeout(packet, TIDY_MAX);
+        }
     }
 
     /// Waits for the answer to a request.
@@ -165,15 +195,22 @@ impl Session {
     }
 
     fn queue(&self, packet: Vec<u8>) -> Result<(), Lost> {
+        self.offer(packet).map_err(|(lost, _)| lost)
+    }
+
+    /// Queues a packet, or gives it back with the reason.
+    fn offer(&self, packet: Vec<u8>) -> Result<(), (Lost, Vec<u8>)> {
         let mut packet = packet;
         let mut patience = Patience::new(self);
         loop {
             match self.packets.send_timeout(packet, POLL) {
                 Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Disconnected(_)) => return Err(lost()),
+                Err(SendTimeoutError::Disconnected(back)) => return Err((lost(), back)),
                 Err(SendTimeoutError::Timeout(back)) => packet = back,
             }
-            patience.check()?;
+            if let Err(lost) = patience.check() {
+                return Err((lost, packet));
+            }
         }
     }
 
@@ -200,12 +237,8 @@ impl Session {
         if said.is_empty() {
             return lost;
         }
-        let says = |words: &str| said.contains(words);
-        let kind = match () {
-            () if says("Permission denied") || says("Host key verification failed") => ErrorKind::Permission,
-            () if says("subsystem request failed") || says("Bad configuration option") => ErrorKind::Config,
-            () => ErrorKind::Temporary,
-        };
+        let lasting = LASTING.iter().find(|(words, _)| said.contains(words));
+        let kind = lasting.map_or(ErrorKind::Temporary, |(_, kind)| *kind);
         Lost { kind, reason: format!("ssh says: {said}") }
     }
 }
@@ -274,29 +307,49 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Lost> {
 fn what_it_says(errors: ChildStderr) -> String {
     let mut said = Vec::new();
     let mut errors = BufReader::new(errors);
-    let _ = errors.by_ref().take(SAID_MAX).read_to_end(&mut said);
-    // Read on, lest it blocks.
-    let _ = io::copy(&mut errors, &mut io::sink());
+    // To the end, lest it blocks.
+    while let Ok(more) = errors.fill_buf()
+        && !more.is_empty()
+    {
+        said.extend_from_slice(more);
+        let (read, old) = (more.len(), said.len().saturating_sub(SAID_MAX));
+        said.drain(..old);
+        errors.consume(read);
+    }
     let said = String::from_utf8_lossy(&said);
     let plain: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Sends packets until the session is dropped or the connection breaks.
-fn send(mut input: ChildStdin, packets: &Receiver<Vec<u8>>) {
+fn send(mut input: ChildStdin, packets: &Receiver<Vec<u8>>, cancel: &Cancel) {
     for packet in packets {
+        // Nobody waits for its answer any more, and what tidies up comes after it.
+        if cancel.is_cancelled() && wire::is_write(&packet) {
+            continue;
+        }
         if input.write_all(&packet).is_err() {
             return;
         }
     }
 }
 
-/// Hands answers to those who wait for them until the connection ends.
-fn receive(output: ChildStdout, greeting: &Sender<Vec<String>>, shared: &Shared) {
+/// Hands answers to those who wait for them until the connection ends; first the server's extensions,
+/// or `None` if what came first is no greeting.
+fn receive(output: ChildStdout, greeting: &Sender<Option<Vec<String>>>, shared: &Shared) {
     let mut output = BufReader::with_capacity(64 << 10, output);
+    let greeted = match read_packet(&mut output) {
+        Ok(packet) => Some(wire::decode_version(&packet)),
+        // Letters, read as the length of a packet.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(None),
+        Err(_) => None,
+    };
+    let is_server = matches!(greeted, Some(Some(_)));
+    if let Some(greeted) = greeted {
+        let _ = greeting.send(greeted);
+    }
     // Any error is the end of it: the stream cannot be found again.
-    if let Some(extensions) = read_packet(&mut output).ok().and_then(|packet| wire::decode_version(&packet)) {
-        let _ = greeting.send(extensions);
+    if is_server {
         while let Some((id, reply)) = read_packet(&mut output).ok().and_then(|packet| wire::decode(&packet)) {
             shared.answers.fetch_add(1, Ordering::Relaxed);
             let waiting = shared.waiting().replies.remove(&id);
@@ -322,4 +375,98 @@ fn read_packet(output: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut packet = vec![0; len as usize];
     output.read_exact(&mut packet)?;
     Ok(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+    use crate::base::monitor::Silent;
+
+    /// OpenSSH's server without the network, and a folder for it.
+    fn connect() -> (Session, tempfile::TempDir) {
+        let context = Context::new(Cancel::new(), Arc::new(Silent));
+        let server = Command::new("/usr/lib/openssh/sftp-server");
+        let session = Session::connect(server, Duration::from_secs(60), &context).unwrap();
+        (session, tempfile::tempdir().unwrap())
+    }
+
+    fn open(session: &Session, request: Request<'_>) -> Vec<u8> {
+        match session.ask(request).unwrap() {
+            Reply::Handle(handle) => handle,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn signal(session: &Session, signal: Signal) {
+        kill_process(Pid::from_child(&session.child()), signal).unwrap();
+    }
+
+    /// How often the server has `path` open, after it has answered everything so far.
+    fn open_at_server(session: &Session, path: &Path) -> usize {
+        session.ask(Request::Stat("/")).unwrap();
+        let folder = format!("/proc/{}/fd", session.child().id());
+        let files = fs::read_dir(folder).unwrap().flatten();
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to == path)).count()
+    }
+
+    /// Stops the server and lets `run` while the queue is full of pieces of a file; then wakes it.
+    fn while_the_queue_is_full(session: &Session, folder: &Path, run: impl FnOnce() + Send) {
+        let handle = open(session, Request::OpenNew(folder.join("file").to_str().unwrap()));
+        signal(session, Signal::STOP);
+        thread::scope(|scope| {
+            let fill = scope.spawn(|| {
+                for piece in 0..64 {
+                    let write = Request::Write { handle: &handle, offset: piece << 15, bytes: &[7; 1 << 15] };
+                    if session.send(write).is_err() {
+                        return;
+                    }
+                }
+            });
+            while !session.packets.is_full() {
+                assert!(!fill.is_finished(), "the queue takes everything");
+                thread::sleep(Duration::from_millis(1));
+            }
+            let run = scope.spawn(run);
+            // Much longer than a look at the queue takes.
+            thread::sleep(POLL * 6);
+            signal(session, Signal::CONT);
+            run.join().unwrap();
+            fill.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_handle_is_closed_however_slow_the_link() {
+        let (session, folder) = connect();
+        let path = folder.path().to_str().unwrap();
+        let handle = open(&session, Request::OpenRead(path));
+        assert_eq!(open_at_server(&session, folder.path()), 1);
+        while_the_queue_is_full(&session, folder.path(), || session.tidy(Request::Close(&handle)));
+        assert_eq!(open_at_server(&session, folder.path()), 0);
+    }
+
+    #[test]
+    fn after_a_cancel_what_was_begun_is_removed_and_not_written_on() {
+        let (session, folder) = connect();
+        let begun = folder.path().join("begun");
+        fs::write(&begun, b"x").unwrap();
+        while_the_queue_is_full(&session, folder.path(), || {
+            session.context.cancel.cancel();
+            session.tidy(Request::Remove(begun.to_str().unwrap()));
+        });
+        let began = std::time::Instant::now();
+        while begun.exists() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it is never removed");
+            thread::sleep(Duration::from_millis(1));
+        }
+        // What the pipe and the sender held when it was cancelled, and no more.
+        assert!(fs::metadata(folder.path().join("file")).unwrap().size() <= 8 << 15);
+    }
 }

@@ -113,6 +113,11 @@ impl Request<'_> {
     }
 }
 
+/// Whether a packet writes a piece of a file.
+pub(super) fn is_write(packet: &[u8]) -> bool {
+    packet.get(4) == Some(&WRITE)
+}
+
 /// The packet that begins a session.
 pub(super) fn init() -> Vec<u8> {
     packet(INIT, VERSION).end()
@@ -317,6 +322,8 @@ mod tests {
     fn requests_are_as_the_draft_has_them() {
         assert_eq!(init(), [0, 0, 0, 5, 1, 0, 0, 0, 3]);
         assert_eq!(Request::Close(b"h").encode(7), [0, 0, 0, 10, 4, 0, 0, 0, 7, 0, 0, 0, 1, b'h']);
+        assert!(!is_write(&Request::Close(b"h").encode(7)));
+        assert!(is_write(&Request::Write { handle: b"h", offset: 0, bytes: b"x" }.encode(7)));
         let open = Request::OpenNew("a").encode(1);
         assert_eq!(open[4..], [3, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 0, 0, 0, 42, 0, 0, 0, 4, 0, 0, 1, 128]);
         let read = Request::Read { handle: b"h", offset: 258, len: 5 }.encode(1);

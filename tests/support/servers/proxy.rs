@@ -6,12 +6,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// It passes.
     Pass,
+    /// It passes while no other request of this fate does.
+    Alone,
     /// It passes without this header (in lower case).
     Without(&'static str),
     /// The server gets it, and the client never hears of it.
@@ -20,6 +23,10 @@ pub enum Fate {
     Answer(u16),
     /// Nobody ever hears of it again.
     Hang,
+    /// The server gets it only after this time.
+    Late(Duration),
+    /// The server never gets it; the client gets an error whose explanation has this many bytes.
+    Explain(usize),
     /// The server gets it; of its reply the client gets this many bytes.
     CutReply(usize),
 }
@@ -39,12 +46,13 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let decide: Arc<Mutex<Decides>> = Arc::new(Mutex::new(Box::new(decide)));
+        let turn: Arc<Mutex<()>> = Arc::default();
         let log = Arc::clone(&seen);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (decide, log) = (Arc::clone(&decide), Arc::clone(&log));
+                let (decide, turn, log) = (Arc::clone(&decide), Arc::clone(&turn), Arc::clone(&log));
                 // A connection that breaks is what this is for.
-                thread::spawn(move || pass(client, server, &decide, &log));
+                thread::spawn(move || pass(client, server, &decide, &turn, &log));
             }
         });
         Proxy { address, seen }
@@ -60,6 +68,7 @@ fn pass(
     client: TcpStream,
     server: SocketAddr,
     decide: &Mutex<Decides>,
+    turn: &Mutex<()>,
     log: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
@@ -93,9 +102,18 @@ fn pass(
         let answer = format!("HTTP/1.1 {status} Spoilt\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return client.write_all(answer.as_bytes());
     }
+    if let Fate::Explain(bytes) = fate {
+        let answer = format!("HTTP/1.1 400 Spoilt\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
+        client.write_all(answer.as_bytes())?;
+        return client.write_all(&vec![b' '; bytes]);
+    }
+    if let Fate::Late(time) = fate {
+        thread::sleep(time);
+    }
     let dropped = |line: &str| {
         named(line, "connection") || matches!(fate, Fate::Without(header) if named(line, header))
     };
+    let _turn = matches!(fate, Fate::Alone).then(|| turn.lock().unwrap());
     let mut onward = TcpStream::connect(server)?;
     for line in head.iter().filter(|line| !dropped(line)) {
         onward.write_all(line.as_bytes())?;

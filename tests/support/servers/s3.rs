@@ -1,10 +1,12 @@
-//! An S3 server: moto.
+//! An S3 server: moto. It looks whether a name is free and then takes it, with nothing to keep two
+//! creators apart: whoever tests a race asks it through [`S3::one_put_at_a_time`].
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use kamba_vault::storage::{Options, Settings};
 
+use super::proxy::{Fate, Proxy};
 use super::{Server, request};
 
 /// A running S3 server with one bucket.
@@ -33,6 +35,14 @@ impl S3 {
 
     pub fn options(&self) -> Options {
         options_at(self.server.address)
+    }
+
+    /// A proxy before the server that makes creations as exclusive as those of a real service.
+    pub fn one_put_at_a_time(&self) -> Proxy {
+        Proxy::start(self.server.address, |method, _| match method {
+            "PUT" => Fate::Alone,
+            _ => Fate::Pass,
+        })
     }
 }
 

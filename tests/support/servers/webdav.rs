@@ -1,6 +1,7 @@
 //! A WebDAV server: wsgidav.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use kamba_vault::storage::Options;
@@ -38,7 +39,12 @@ impl Webdav {
 
     /// The URL of a folder, with the password in it.
     pub fn url(&self, folder: &str) -> String {
-        format!("webdav://{USER}:{PASSWORD}@{}/{folder}", self.server.address)
+        self.url_at(self.server.address, folder)
+    }
+
+    /// The same through a proxy at `address`.
+    pub fn url_at(&self, address: SocketAddr, folder: &str) -> String {
+        format!("webdav://{USER}:{PASSWORD}@{address}/{folder}")
     }
 
     pub fn options(&self) -> Options {
