@@ -72,6 +72,7 @@ impl Session {
         let started = refuse_marks(repo)
             .and_then(|()| index::refresh(repo, &*monitor, &cancel))
             .and_then(|()| Ok((repo.index().clears()?, absent_packs(repo, &*monitor)?)))
+            .inspect(|_| sweep(repo))
             .and_then(|(clears, absent)| {
                 let pipeline = Pipeline::start(repo, options.level, options.verify, monitor.clone(), absent)?;
                 Ok((clears, pipeline))
@@ -202,6 +203,12 @@ fn same_cache(repo: &Repository, clears: i64) -> Result<(), Error> {
         path: repo.index().dir().display().to_string(),
         reason: "another process emptied it meanwhile; run the same command again".into(),
     })
+}
+
+/// Removes what writers that died left half-written a day ago or longer. Failing costs only space.
+fn sweep(repo: &Repository) {
+    const DAY_SECONDS: i64 = 86_400;
+    let _ = repo.backend().sweep_temporary(repo.clock().now().plus_seconds(-DAY_SECONDS));
 }
 
 /// Packs that the index names and that are not there, or not whole, by their numbers in the cache.
