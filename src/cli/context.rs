@@ -39,7 +39,7 @@ pub struct Context {
 impl Context {
     /// The context of a process.
     pub fn new(global: Global, environment: Environment, cancel: Cancel) -> Result<Self, Failure> {
-        Ok(Context { global, environment, cancel, output: Output::stdout()?, progress: OnceLock::new() })
+        Ok(Context { global, environment, output: Output::stdout(&cancel)?, cancel, progress: OnceLock::new() })
     }
 
     /// Whether results are JSON.

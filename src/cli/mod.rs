@@ -19,7 +19,6 @@ mod context;
 mod env;
 mod exit;
 mod figures;
-mod input;
 mod json;
 mod output;
 mod progress;
@@ -69,8 +68,6 @@ fn run(cli: Cli) -> Result<u8, Failure> {
     context.finish_progress();
     match outcome {
         Ok(done) => Ok(done.exit_status()),
-        // Whoever read our output has seen enough: that is an end and no failure.
-        Err(_) if context.output.reader_gone() => Ok(0),
         // Whatever failed on the way out, it was the user who ended it.
         Err(failure) if context.cancel.is_cancelled() => Err(failure.into_interrupted()),
         Err(failure) => Err(failure),

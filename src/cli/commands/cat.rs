@@ -29,6 +29,9 @@ pub fn run(args: &CatArgs, context: &Context) -> Result<Done, Failure> {
     let repository = context.open()?;
     let (snapshot, path) = context.find(&repository, &args.snapshot)?;
     let view = look::view(&repository, &snapshot, progress, &context.cancel)?;
-    look::cat(&view, &snapshot, path.as_deref(), &mut &context.output, progress)?;
-    Ok(Done::Complete)
+    match look::cat(&view, &snapshot, path.as_deref(), &mut &context.output, progress) {
+        // Whoever read it has seen enough: that is an end and no failure.
+        Err(_) if context.output.reader_gone() => Ok(Done::Complete),
+        written => written.map(|_| Done::Complete).map_err(Failure::from),
+    }
 }

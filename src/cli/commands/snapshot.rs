@@ -178,8 +178,12 @@ pub fn run(args: SnapshotArgs, context: &Context) -> Result<Done, Failure> {
         Source::Command(args) => {
             let repository = context.open()?;
             let provenance = provenance(args.provenance, context);
-            let request =
-                CommandRequest { name: args.name, command: args.command, allow_empty: args.allow_empty };
+            let request = CommandRequest {
+                name: args.name,
+                command: args.command,
+                allow_empty: args.allow_empty,
+                own_group: !io::stdin().is_terminal(),
+            };
             let made =
                 snapshot_command(&repository, &provenance, &request, context.monitor(), &context.cancel)?;
             report(&made, &provenance, context)

@@ -4,7 +4,6 @@
 
 mod command;
 mod db;
-mod input;
 mod parts;
 mod stream;
 
