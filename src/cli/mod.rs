@@ -5,10 +5,12 @@
 //! The way through it: `args` parses, `commands` has a file for each command, `context` gives a
 //! command what it works with, `exit` turns what came of it into words and a status.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 mod args;
 mod commands;
@@ -39,8 +41,12 @@ use crate::cli::exit::Failure;
 
 /// The whole program: reads this process's arguments, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = env::arguments();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && asks_for_json(&arguments) => {
+            return ExitCode::from(complain(&misunderstood(&error), true));
+        }
         Err(error) => {
             // Help and version go to standard output with status 0, mistakes to standard error
             // with 2. A reader that has gone away is no reason to complain.
@@ -48,16 +54,42 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let json = cli.global.json && !io::stderr().is_terminal();
-    let status = match run(cli) {
-        Ok(status) => status,
-        Err(failure) => {
-            let text = if json { failure.render_json() } else { failure.render() };
-            let _ = io::stderr().write_all(text.as_bytes());
-            failure.exit_status()
+    let json = cli.global.json;
+    ExitCode::from(run(cli).unwrap_or_else(|failure| complain(&failure, json)))
+}
+
+/// Says what went wrong, as JSON to a program; the exit status.
+fn complain(failure: &Failure, json: bool) -> u8 {
+    let json = json && !io::stderr().is_terminal();
+    let text = if json { failure.render_json() } else { failure.render() };
+    // Nobody is left to be told.
+    let _ = io::stderr().write_all(text.as_bytes());
+    failure.exit_status()
+}
+
+/// Whether arguments that make no sense as a whole ask for JSON all the same.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    !io::stderr().is_terminal()
+        && arguments
+            .iter()
+            .skip(1)
+            .take_while(|argument| *argument != "--")
+            .any(|argument| argument == "--json")
+}
+
+/// A mistake in the arguments, in one line.
+fn misunderstood(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing".to_owned(),
+        _ => {
+            let message = text.strip_prefix("error: ").unwrap_or(&text);
+            let message = message.split("\n\n").next().unwrap_or(message);
+            message.split_whitespace().collect::<Vec<_>>().join(" ")
         }
     };
-    ExitCode::from(status)
+    Failure::usage(message)
+        .with_hint("'kamba-vault --help' and 'kamba-vault COMMAND --help' show what there is")
 }
 
 /// Runs the command; the exit status, or why it failed.
