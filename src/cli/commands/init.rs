@@ -14,6 +14,7 @@ use crate::cli::exit::{Done, Failure};
 use crate::cli::secrets::write_key_file;
 use crate::cli::settings::Settings;
 use crate::crypto::SystemRandom;
+use crate::format::name::CONFIG;
 use crate::repo::{self, Credentials, InitOptions};
 use crate::storage::{Probe, Probed};
 
@@ -57,6 +58,10 @@ struct Document {
 pub fn run(args: &InitArgs, context: &Context) -> Result<Done, Failure> {
     let settings = context.settings()?;
     let backend = context.backend(&settings)?;
+    if backend.stat(CONFIG)?.is_some() {
+        // Before anything is asked for or written that a repository of before has no use for.
+        return Err(repo::Error::AlreadyThere { location: backend.location() }.into());
+    }
     let passphrase = settings.secrets.new_passphrase(&context.cancel)?;
     let new_key = new_key_file(&settings)?;
     let key_file = match &new_key {
