@@ -69,13 +69,14 @@ fn cache_dir(global: &Global, environment: &Environment) -> Option<PathBuf> {
 
 /// The configuration: the file that was named, which must be there, or the first default that is.
 fn configuration(global: &Global, environment: &Environment) -> Result<Config, Failure> {
+    let home = environment.path("HOME");
     if let Some(path) = global.config.clone().or_else(|| environment.path(env::CONFIG)) {
         let missing = || Failure::usage(format!("there is no configuration file {}", path.display()));
-        return Config::read(&path)?.ok_or_else(missing);
+        return Config::read(&path, home.as_deref())?.ok_or_else(missing);
     }
     let user = environment.user_config_dir().map(|dir| dir.join(FOLDER).join("config.toml"));
     for path in user.into_iter().chain([Path::new("/etc").join(FOLDER).join("config.toml")]) {
-        if let Some(config) = Config::read(&path)? {
+        if let Some(config) = Config::read(&path, home.as_deref())? {
             return Ok(config);
         }
     }
