@@ -52,12 +52,12 @@ fn a_stream_is_stored_listed_and_given_back() {
 fn json_has_the_documented_fields() {
     let sandbox = Sandbox::new();
     let args = ["--json", "snapshot", "stdin", "--name", "a", "--tag", "x", "--tag", "y", "--host", "h"];
-    let made = sandbox.feed(b"hello", &args).json();
+    let made = sandbox.feed(b"hello", &[&args[..], &["--description", "before the move"]].concat()).json();
     let listed = &sandbox.snapshots()[0];
     for field in ["id", "time", "ended", "kind", "host", "tags", "sources", "end_unverified", "stats"] {
         assert_eq!(made[field], listed[field], "{field}");
     }
-    assert_eq!(listed["kind"], "stream");
+    assert_eq!((&listed["kind"], &listed["description"]), (&"stream".into(), &"before the move".into()));
     assert_eq!(listed["tags"], serde_json::json!(["x", "y"]));
     assert_eq!(listed["sources"], serde_json::json!(["a"]));
     assert_eq!(listed["end_unverified"], true);
