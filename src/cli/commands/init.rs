@@ -78,7 +78,7 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<Done, Failure> {
     let (id, probe) = repo::init(&*backend, &credentials, &options, &SystemClock, &SystemRandom)?;
     let document = Document {
         repository: id.to_hex(),
-        location: backend.location(),
+        location: absolute(backend.location()),
         unlocked_by: match (&credentials.passphrase, &credentials.key_file) {
             (Some(_), Some(_)) => "passphrase_and_key_file",
             (Some(_), None) => "passphrase",
@@ -94,6 +94,11 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<Done, Failure> {
     };
     context.result(&document, || words(&document, &probe, new_key.as_ref().map(|(path, ..)| *path)))?;
     Ok(Done::Complete)
+}
+
+/// A folder's full path: where a relative one leads is forgotten by tomorrow. Else as it is.
+fn absolute(location: String) -> String {
+    std::fs::canonicalize(&location).map_or(location, |path| path.display().to_string())
 }
 
 type NewKey<'a> = (&'a Path, Zeroizing<String>, crate::base::secret::Secret32);
