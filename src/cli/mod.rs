@@ -41,7 +41,7 @@ use crate::cli::exit::Failure;
 
 /// The whole program: reads this process's arguments, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
-    let arguments = env::arguments();
+    let arguments = help_as_option(env::arguments());
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && asks_for_json(&arguments) => {
@@ -56,6 +56,16 @@ pub fn main() -> ExitCode {
     };
     let json = cli.global.json;
     ExitCode::from(run(cli).unwrap_or_else(|failure| complain(&failure, json)))
+}
+
+/// `help COMMAND` as `COMMAND --help`, which is how clap's own would have to be spelled out for every
+/// command in completions and manual pages.
+fn help_as_option(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|first| first == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
 }
 
 /// Says what went wrong, as JSON to a program; the exit status.
