@@ -1,6 +1,7 @@
 //! What every command works with: the shared flags, the environment, standard output, progress, the
 //! cancel flag and the clock; and from these an open repository.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ use crate::cli::selector::Selector;
 use crate::cli::settings::Settings;
 use crate::cli::terminal::Terminal;
 use crate::crypto::SystemRandom;
+use crate::format::keyslot::SlotKind;
 use crate::ops::look;
 use crate::repo::roots::Snapshot;
 use crate::repo::{self, Credentials, Repository};
@@ -132,15 +134,14 @@ impl Context {
         let mut credentials =
             Credentials { passphrase: secrets.stated(&self.cancel)?, key_file: secrets.key()? };
         let wrong = match self.open_with(&environment, &credentials) {
-            Err(failure)
-                if failure.class() == Class::WrongKey && matches!(secrets.password, PasswordSource::Ask) =>
-            {
-                failure
-            }
+            Err(failure) if failure.class() == Class::WrongKey => failure,
             opened => return opened,
         };
+        if !matches!(secrets.password, PasswordSource::Ask) {
+            return Err(explained(wrong, &*environment.backend, &credentials));
+        }
         if credentials.key_file.is_some() && Terminal::if_interactive(&self.cancel).is_none() {
-            return Err(wrong);
+            return Err(explained(wrong, &*environment.backend, &credentials));
         }
         credentials.passphrase = Some(secrets.passphrase(&self.cancel)?);
         self.open_with(&environment, &credentials)
@@ -181,7 +182,41 @@ impl Context {
     /// The snapshot and path that `text` means.
     pub fn find(&self, repository: &Repository, text: &str) -> Result<(Snapshot, Option<String>), Failure> {
         let selector = Selector::parse(text, &self.zone())?;
-        let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel)?;
-        Ok((found, selector.path))
+        let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel);
+        match found {
+            Ok(found) => Ok((found, selector.path)),
+            Err(error) => Err(match selector.hint_if_absent() {
+                Some(hint) => Failure::from(error).with_hint(hint),
+                None => error.into(),
+            }),
+        }
+    }
+}
+
+/// A key that opens nothing, with what would open it where that is of another kind: no passphrase
+/// is right where a key file is missing.
+fn explained(failure: Failure, backend: &dyn Backend, credentials: &Credentials) -> Failure {
+    let (passphrase, key_file) = (credentials.passphrase.is_some(), credentials.key_file.is_some());
+    let given = match (passphrase, key_file) {
+        (true, false) => "only a passphrase",
+        (false, true) => "only a key file",
+        _ => return failure,
+    };
+    let slots = repo::slot_names(backend).unwrap_or_default();
+    let mut needed = BTreeSet::new();
+    for slot in slots.iter().filter_map(|name| repo::read_slot(backend, name).ok()) {
+        if (passphrase || !slot.kind.needs_passphrase()) && (key_file || slot.kind == SlotKind::Passphrase) {
+            return failure;
+        }
+        needed.insert(match slot.kind {
+            SlotKind::Passphrase => "a passphrase",
+            SlotKind::KeyFile => "a key file",
+            SlotKind::Both => "a passphrase and a key file together",
+        });
+    }
+    let needed = needed.into_iter().collect::<Vec<_>>().join(" or ");
+    match needed.is_empty() {
+        true => failure,
+        false => failure.with_hint(format!("{given} was given; it takes {needed}")),
     }
 }

@@ -2,6 +2,7 @@
 //! memory that is wiped, never in an argument, a message or an error. What unlocks what is the
 //! repository's business.
 
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -119,9 +120,9 @@ fn nobody_to_ask() -> Failure {
     )
 }
 
-/// Whether anyone but the owner can read the file. A pipe or a device is nobody's to leave open.
+/// Whether anyone but the owner may read the file. A pipe or a device is nobody's to leave open.
 fn is_exposed(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o077 != 0)
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o044 != 0)
 }
 
 fn from_file(path: &Path) -> Result<SecretBytes, Failure> {
@@ -198,8 +199,11 @@ fn read_key_file(path: &Path) -> Result<Secret32, Failure> {
     // Full capacity at once, as above.
     let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_MAX as usize));
     file.take(KEY_FILE_MAX).read_to_end(&mut text).map_err(|e| Failure::io(&what, &e))?;
-    repo::read_key_file(&text)
-        .map_err(|e| Failure::usage(format!("{} is no key file, or damaged: {e}", path.display())))
+    repo::read_key_file(&text).map_err(|e| {
+        // What is wrong in it; that it is about a key file is said.
+        let why = e.source().map_or_else(|| e.to_string(), ToString::to_string);
+        Failure::usage(format!("{} is no key file, or damaged: {why}", path.display()))
+    })
 }
 
 /// Writes a new key file with `text` that only its owner can read, durably: a repository whose key

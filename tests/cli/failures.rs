@@ -32,8 +32,13 @@ fn each_failure_has_its_status() {
     sandbox.feed(b"x", &["snapshot", "stdin", "--name", "a"]).text();
     let no_path = sandbox.run(&["cat", "latest:b"]);
     assert!(no_path.failed(1).contains("has no b"), "{no_path:?}");
-    let ambiguous = sandbox.feed(b"x", &["snapshot", "stdin", "--name", "a/b"]);
-    assert_eq!(ambiguous.status, 2, "{ambiguous:?}");
+    for name in ["a/b", "", ".", &"x".repeat(5000)] {
+        let bad = sandbox.feed(b"x", &["snapshot", "stdin", "--name", name]);
+        assert!(bad.failed(2).contains("cannot be a name in a snapshot\n"), "{bad:?}");
+        assert!(bad.stderr.len() < 300, "{bad:?}");
+    }
+    let slip = sandbox.run(&["ls", "latest@host=web1~1"]);
+    assert!(slip.failed(1).contains("latest~1@host=web1"), "{slip:?}");
     let option = sandbox.run(&["--option", "region=x", "stats"]);
     assert!(option.failed(2).contains("region"), "{option:?}");
     let option = sandbox.run(&["--option", "secret_access_key=hunter2", "stats"]);
@@ -111,10 +116,13 @@ fn two_factors_need_both() {
     assert_eq!(made["create_if_absent"], "atomic");
     run(&["stats"], Some("hunter2")).text();
     run(&["stats"], Some("wrong")).failed(12);
-    run(&["stats"], None).failed(12);
+    let none = run(&["stats"], None);
+    assert!(
+        none.failed(12).contains("only a key file was given; it takes a passphrase and a key file together")
+    );
     let alone =
         finish(sandbox.program().env_remove("KAMBA_KEY_FILE").env("KAMBA_PASSWORD", "hunter2").arg("stats"));
-    alone.failed(12);
+    assert!(alone.failed(12).contains("only a passphrase was given"), "{alone:?}");
 }
 
 #[test]
