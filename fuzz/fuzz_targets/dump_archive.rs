@@ -78,7 +78,7 @@ fn in_portions(dump: &[u8], portions: [usize; 2], whole: &Parts) {
 
 /// A dump without every other block is never longer, and still begins with its head.
 fn some_blocks(whole: &Parts, summary: &Summary) {
-    let kept = |id: u32| id % 2 == 0;
+    let kept = |id: u32| id.is_multiple_of(2);
     let Ok((some, figures)) = whole.join(&whole.recipe, Some(Box::new(kept))) else { return };
     assert!(some.len() as u64 <= summary.bytes);
     assert!(figures.blocks.iter().all(|block| kept(block.dump_id)));
@@ -128,7 +128,7 @@ fn any_recipe(recipe: &[u8]) {
 }
 
 fn follow(parts: &Parts, recipe: &[u8]) {
-    for filter in [None, Some(Box::new(|id: u32| id % 2 == 0) as Box<dyn FnMut(u32) -> bool>)] {
+    for filter in [None, Some(Box::new(|id: u32| id.is_multiple_of(2)) as Box<dyn FnMut(u32) -> bool>)] {
         match parts.join(recipe, filter) {
             Ok((out, _)) => assert!(out.len() <= parts.most(recipe.len())),
             Err(error) => assert!(!error.to_string().is_empty()),

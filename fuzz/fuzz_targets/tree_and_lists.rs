@@ -23,7 +23,9 @@ fuzz_target!(|data: &[u8]| {
         tree_comes_back(&nodes);
     }
     for max in [limits::LIST_INLINE_MAX, limits::LIST_ENTRIES_MAX] {
-        let entries = canonical(data, decode_entries(Reader::new("list", data), max), entries_encoded);
+        let entries = canonical(data, decode_entries(Reader::new("list", data), max), |entries| {
+            entries_encoded(entries)
+        });
         if let Some(entries) = entries {
             list_comes_back(&entries);
         }
@@ -46,7 +48,7 @@ fn listed(nodes: &Vec<Node>) -> Vec<u8> {
     out
 }
 
-fn entries_encoded(entries: &Vec<ListEntry>) -> Vec<u8> {
+fn entries_encoded(entries: &[ListEntry]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_entries(entries, &mut out);
     out

@@ -23,10 +23,10 @@ Examples:
 
 'kamba-vault COMMAND --help' shows a command's options and examples.";
 
-const REFERENCE: &str = "\
+pub(super) const REFERENCE: &str = "\
 Repository URLs:
   /path, file:///path                    a local directory
-  s3://bucket/prefix                     also gcs://, azblob://, b2://, webdav://, memory://
+  s3://bucket/prefix                     also gs://, azblob://, b2://, webdav://, memory://
   sftp://user@host/path                  through the system's ssh
   opendal:SERVICE?key=value              any further OpenDAL service
 
@@ -46,8 +46,8 @@ Configuration file (--config, KAMBA_CONFIG, ~/.config/kamba-vault/config.toml or
   [repository]
   url = \"s3://bucket/prefix\"
   password_file = \"/etc/kamba-vault/passphrase\"
+  # or password_command = \"pass show backup\"
   key_file = \"/etc/kamba-vault/key\"
-  password_command = \"pass show backup\"
   [repository.options]
   endpoint = \"http://127.0.0.1:9000\"
 
@@ -55,6 +55,7 @@ Exit status:
   0   done
   1   failed
   2   bad usage
+  3   done, but some of the source could not be read (of file trees, which are to come)
   10  no repository there
   11  in use by another
   12  wrong passphrase or key

@@ -70,9 +70,10 @@ impl OptionValue {
 }
 
 impl Config {
-    /// Reads the file at `path`; `None` if there is none.
-    pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
+    /// Reads the file at `path`; `None` if there is none. `~/` in it is `home`.
+    pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Self>, Failure> {
         let what = || format!("read the configuration file {}", path.display());
+        let cannot = |why: &str| Failure::usage(format!("cannot {}: {why}", what()));
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -81,24 +82,29 @@ impl Config {
         let mut text = String::new();
         file.take(CONFIG_MAX + 1).read_to_string(&mut text).map_err(|e| Failure::io(what(), &e))?;
         if text.len() as u64 > CONFIG_MAX {
-            return Err(Failure::usage(format!("{}: the file is too large", what())));
+            return Err(cannot("it is too large"));
         }
-        let mut config = parse(&text).map_err(|why| Failure::usage(format!("{}: {why}", what())))?;
-        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        let mut config = parse(&text).map_err(|why| cannot(&why))?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")), home);
         Ok(Some(config))
     }
 
-    /// Makes every relative path start at `folder`, the configuration file's own.
-    fn resolve(&mut self, folder: &Path) {
+    /// Makes every relative path start at `folder`, the configuration file's own, and those that
+    /// begin with `~/` at `home`.
+    fn resolve(&mut self, folder: &Path, home: Option<&Path>) {
+        let absolute = |path: &Path| match (path.strip_prefix("~"), home) {
+            (Ok(below), Some(home)) => home.join(below),
+            _ => folder.join(path),
+        };
         let repository = &mut self.repository;
         for path in [&mut repository.password_file, &mut repository.key_file].into_iter().flatten() {
-            *path = folder.join(&*path);
+            *path = absolute(path);
         }
         if let Some(url) = &mut repository.url
             && !url.contains(':')
             && !url.starts_with('/')
         {
-            *url = folder.join(&*url).display().to_string();
+            *url = absolute(Path::new(url)).display().to_string();
         }
     }
 }
@@ -134,7 +140,7 @@ mod tests {
              [repository.options]\nendpoint = 'http://h'\nport = 9000\nallow_anonymous = true\n",
         )
         .unwrap();
-        config.resolve(Path::new("/etc/kamba-vault"));
+        config.resolve(Path::new("/etc/kamba-vault"), None);
         let repository = config.repository;
         assert_eq!(repository.url.as_deref(), Some("s3://b/p"));
         assert_eq!(repository.password_file, Some("/etc/kamba-vault/pass".into()));
@@ -151,9 +157,33 @@ mod tests {
             [("repo", "/c/repo"), ("/r", "/r"), ("file:///r", "file:///r"), ("opendal:x", "opendal:x")]
         {
             let mut config = parse(&format!("repository.url = '{url}'")).unwrap();
-            config.resolve(Path::new("/c"));
+            config.resolve(Path::new("/c"), None);
             assert_eq!(config.repository.url.as_deref(), Some(want));
         }
+    }
+
+    #[test]
+    fn a_tilde_is_the_users_home() {
+        let text = "[repository]\nurl = '~/vault'\npassword_file = '~/pass'\nkey_file = '~other/key'\n";
+        let mut config = parse(text).unwrap();
+        config.resolve(Path::new("/c"), Some(Path::new("/home/u")));
+        let repository = config.repository;
+        assert_eq!(repository.url.as_deref(), Some("/home/u/vault"));
+        assert_eq!(repository.password_file, Some("/home/u/pass".into()));
+        assert_eq!(repository.key_file, Some("/c/~other/key".into()), "only our own");
+    }
+
+    #[test]
+    fn the_example_in_the_help_is_understood() {
+        let (_, example) = crate::cli::args::REFERENCE.split_once("  [repository]\n").unwrap();
+        let (example, _) = example.split_once("\n\n").unwrap();
+        let config = parse(&format!("[repository]\n{example}")).unwrap();
+        let repository = config.repository;
+        assert!(repository.url.is_some() && repository.password_file.is_some(), "{example}");
+        assert!(repository.key_file.is_some() && !repository.options.is_empty(), "{example}");
+        // What is commented out is understood as well.
+        let command = example.replace("  password_file", "  # password_file").replace("# or ", "");
+        assert!(parse(&format!("[repository]\n{command}")).unwrap().repository.password_command.is_some());
     }
 
     #[test]
@@ -172,8 +202,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_told_from_an_unreadable_one() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Config::read(&dir.path().join("none")).unwrap(), None);
-        let failure = Config::read(dir.path()).unwrap_err();
+        assert_eq!(Config::read(&dir.path().join("none"), None).unwrap(), None);
+        let failure = Config::read(dir.path(), None).unwrap_err();
         assert!(failure.render().contains("configuration file"), "{}", failure.render());
     }
 }

@@ -1,20 +1,14 @@
 //! Yes or no, before something that cannot be taken back. Never asks a script: without a terminal
-//! the answer is an error that names `--yes`.
+//! there is no answer but the error that led to the question.
 
 use crate::base::clock::Cancel;
 use crate::cli::exit::Failure;
 use crate::cli::terminal::Terminal;
 
-/// Goes on if `yes` was given on the command line or a person says so; `question` is a full
-/// sentence with its question mark.
-pub fn confirm(question: &str, yes: bool, cancel: &Cancel) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
-    let Some(terminal) = Terminal::if_interactive(cancel) else {
-        return Err(Failure::usage(format!("not confirmed: {question}"))
-            .with_hint("standard input is no terminal to ask on; add --yes to go on"));
-    };
+/// Goes on if a person says so; `question` is a full sentence with its question mark. Where nobody
+/// can be asked, `otherwise` is the end.
+pub fn confirm(question: &str, otherwise: Failure, cancel: &Cancel) -> Result<(), Failure> {
+    let Some(terminal) = Terminal::if_interactive(cancel) else { return Err(otherwise) };
     let answer = terminal.ask(&format!("{question} [y/N] "))?;
     if agrees(&answer) { Ok(()) } else { Err(Failure::usage("not confirmed, so nothing was done")) }
 }

@@ -1,11 +1,15 @@
 //! What every command works with: the shared flags, the environment, standard output, progress, the
 //! cancel flag and the clock; and from these an open repository.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use jiff::tz::TimeZone;
+use tempfile::TempDir;
 
+use crate::base::class::Class;
 use crate::base::clock::{Cancel, SystemClock};
 use crate::base::monitor::Monitor;
 use crate::cli::args::Global;
@@ -18,6 +22,7 @@ use crate::cli::selector::Selector;
 use crate::cli::settings::Settings;
 use crate::cli::terminal::Terminal;
 use crate::crypto::SystemRandom;
+use crate::format::keyslot::SlotKind;
 use crate::ops::look;
 use crate::repo::roots::Snapshot;
 use crate::repo::{self, Credentials, Repository};
@@ -34,12 +39,16 @@ pub struct Context {
     /// Standard output.
     pub output: Output,
     progress: OnceLock<Progress>,
+    /// An index cache for this run alone, where the usual one cannot be used.
+    temporary_cache: OnceLock<TempDir>,
 }
 
 impl Context {
     /// The context of a process.
     pub fn new(global: Global, environment: Environment, cancel: Cancel) -> Result<Self, Failure> {
-        Ok(Context { global, environment, cancel, output: Output::stdout()?, progress: OnceLock::new() })
+        let output = Output::stdout(&cancel)?;
+        let (progress, temporary_cache) = (OnceLock::new(), OnceLock::new());
+        Ok(Context { global, environment, cancel, output, progress, temporary_cache })
     }
 
     /// Whether results are JSON.
@@ -114,28 +123,100 @@ impl Context {
         let settings = self.settings()?;
         let environment = repo::Environment {
             backend: self.backend(&settings)?,
-            cache_dir: settings.cache_dir.clone(),
+            cache_dir: match &settings.cache_dir {
+                Some(folder) => folder.clone(),
+                None => self.temporary_cache("there is no home folder to keep the index cache in")?,
+            },
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };
         let secrets = &settings.secrets;
         let mut credentials =
             Credentials { passphrase: secrets.stated(&self.cancel)?, key_file: secrets.key()? };
-        let wrong = match Repository::open(environment.clone(), &credentials) {
-            Err(e @ repo::Error::WrongKey { .. }) if matches!(secrets.password, PasswordSource::Ask) => e,
-            opened => return Ok(opened?),
+        let wrong = match self.open_with(&environment, &credentials) {
+            Err(failure) if failure.class() == Class::WrongKey => failure,
+            opened => return opened,
         };
+        if !matches!(secrets.password, PasswordSource::Ask) {
+            return Err(explained(wrong, &*environment.backend, &credentials));
+        }
         if credentials.key_file.is_some() && Terminal::if_interactive(&self.cancel).is_none() {
-            return Err(wrong.into());
+            return Err(explained(wrong, &*environment.backend, &credentials));
         }
         credentials.passphrase = Some(secrets.passphrase(&self.cancel)?);
-        Ok(Repository::open(environment, &credentials)?)
+        self.open_with(&environment, &credentials)
+    }
+
+    /// Opens the repository, with an index cache of this run's own where the usual one cannot be
+    /// used: a read-only home or a full disk must not stand between a user and a restore (I-11).
+    fn open_with(
+        &self,
+        environment: &repo::Environment,
+        credentials: &Credentials,
+    ) -> Result<Repository, Failure> {
+        match Repository::open(environment.clone(), credentials) {
+            Err(error @ repo::Error::Cache { .. }) if self.temporary_cache.get().is_none() => {
+                let cache_dir = self.temporary_cache(&error.to_string())?;
+                let environment = repo::Environment { cache_dir, ..environment.clone() };
+                Ok(Repository::open(environment, credentials)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// A folder for this run's own index cache, which goes with it; `why` there must be one.
+    fn temporary_cache(&self, why: &str) -> Result<PathBuf, Failure> {
+        const INSTEAD: &str = "name another folder with --cache-dir or KAMBA_CACHE_DIR";
+        let parent = self.environment.temp_dir();
+        let made = tempfile::Builder::new().prefix("kamba-cache-").tempdir_in(&parent).map_err(|e| {
+            let message = format!("{why}; nor can a temporary one be made in {}: {e}", parent.display());
+            Failure::new(Class::Failed, message).with_hint(INSTEAD)
+        })?;
+        self.progress().warn(&format!(
+            "{why}: this run uses a temporary one in {}, and loads the whole index; {INSTEAD}",
+            parent.display()
+        ));
+        Ok(self.temporary_cache.get_or_init(|| made).path().to_owned())
     }
 
     /// The snapshot and path that `text` means.
     pub fn find(&self, repository: &Repository, text: &str) -> Result<(Snapshot, Option<String>), Failure> {
         let selector = Selector::parse(text, &self.zone())?;
-        let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel)?;
-        Ok((found, selector.path))
+        let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel);
+        match found {
+            Ok(found) => Ok((found, selector.path)),
+            Err(error) => Err(match selector.hint_if_absent() {
+                Some(hint) => Failure::from(error).with_hint(hint),
+                None => error.into(),
+            }),
+        }
+    }
+}
+
+/// A key that opens nothing, with what would open it where that is of another kind: no passphrase
+/// is right where a key file is missing.
+fn explained(failure: Failure, backend: &dyn Backend, credentials: &Credentials) -> Failure {
+    let (passphrase, key_file) = (credentials.passphrase.is_some(), credentials.key_file.is_some());
+    let given = match (passphrase, key_file) {
+        (true, false) => "only a passphrase",
+        (false, true) => "only a key file",
+        _ => return failure,
+    };
+    let slots = repo::slot_names(backend).unwrap_or_default();
+    let mut needed = BTreeSet::new();
+    for slot in slots.iter().filter_map(|name| repo::read_slot(backend, name).ok()) {
+        if (passphrase || !slot.kind.needs_passphrase()) && (key_file || slot.kind == SlotKind::Passphrase) {
+            return failure;
+        }
+        needed.insert(match slot.kind {
+            SlotKind::Passphrase => "a passphrase",
+            SlotKind::KeyFile => "a key file",
+            SlotKind::Both => "a passphrase and a key file together",
+        });
+    }
+    let needed = needed.into_iter().collect::<Vec<_>>().join(" or ");
+    match needed.is_empty() {
+        true => failure,
+        false => failure.with_hint(format!("{given} was given; it takes {needed}")),
     }
 }

@@ -1,5 +1,5 @@
-//! The environment and what else a process finds out about itself: the only place that reads it. Everything else is told what it needs, so tests
-//! can hand in an environment of their own.
+//! The environment and what else a process finds out about itself: the only place that reads it.
+//! Everything else is told what it needs, so tests can hand in an environment of their own.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +23,11 @@ pub const CACHE_DIR: &str = "KAMBA_CACHE_DIR";
 pub const CONFIG: &str = "KAMBA_CONFIG";
 /// A PostgreSQL connection URL.
 pub const DATABASE_URL: &str = "DATABASE_URL";
+
+/// This process's arguments, its own name first.
+pub fn arguments() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
 
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::base::class::Class;
-use crate::cli::text::printable;
+use crate::cli::text::paragraph;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,18 @@ impl Failure {
         self
     }
 
+    /// The same failure with what it happened to before its message.
+    pub fn about(mut self, object: &str) -> Self {
+        self.message = format!("{object}: {}", self.message);
+        self
+    }
+
+    /// The same failure with what it means after its message.
+    pub fn which_means(mut self, consequence: &str) -> Self {
+        self.message = format!("{}\n{consequence}", self.message);
+        self
+    }
+
     /// What is left to say when the user asked to stop: damage that was found on the way keeps its
     /// words and its status, everything else was only a consequence.
     pub fn into_interrupted(self) -> Self {
@@ -132,12 +144,12 @@ impl Failure {
 
     /// For people: the message, what caused it, and a hint. Ends with a line feed.
     pub fn render(&self) -> String {
-        let mut out = format!("error: {}\n", printable(&self.message));
+        let mut out = format!("error: {}\n", paragraph(&self.message));
         for cause in &self.causes {
-            let _ = writeln!(out, "  caused by: {}", printable(cause));
+            let _ = writeln!(out, "  caused by: {}", paragraph(cause));
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(out, "hint: {}", printable(hint));
+            let _ = writeln!(out, "hint: {}", paragraph(hint));
         }
         if self.class == Class::Internal {
             let _ = writeln!(

@@ -5,10 +5,12 @@
 //! The way through it: `args` parses, `commands` has a file for each command, `context` gives a
 //! command what it works with, `exit` turns what came of it into words and a status.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 mod args;
 mod commands;
@@ -19,7 +21,6 @@ mod context;
 mod env;
 mod exit;
 mod figures;
-mod input;
 mod json;
 mod output;
 mod progress;
@@ -40,8 +41,12 @@ use crate::cli::exit::Failure;
 
 /// The whole program: reads this process's arguments, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = help_as_option(env::arguments());
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && asks_for_json(&arguments) => {
+            return ExitCode::from(complain(&misunderstood(&error), true));
+        }
         Err(error) => {
             // Help and version go to standard output with status 0, mistakes to standard error
             // with 2. A reader that has gone away is no reason to complain.
@@ -49,16 +54,52 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let json = cli.global.json && !io::stderr().is_terminal();
-    let status = match run(cli) {
-        Ok(status) => status,
-        Err(failure) => {
-            let text = if json { failure.render_json() } else { failure.render() };
-            let _ = io::stderr().write_all(text.as_bytes());
-            failure.exit_status()
+    let json = cli.global.json;
+    ExitCode::from(run(cli).unwrap_or_else(|failure| complain(&failure, json)))
+}
+
+/// `help COMMAND` as `COMMAND --help`, which is how clap's own would have to be spelled out for every
+/// command in completions and manual pages.
+fn help_as_option(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|first| first == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
+}
+
+/// Says what went wrong, as JSON to a program; the exit status.
+fn complain(failure: &Failure, json: bool) -> u8 {
+    let json = json && !io::stderr().is_terminal();
+    let text = if json { failure.render_json() } else { failure.render() };
+    // Nobody is left to be told.
+    let _ = io::stderr().write_all(text.as_bytes());
+    failure.exit_status()
+}
+
+/// Whether arguments that make no sense as a whole ask for JSON all the same.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    !io::stderr().is_terminal()
+        && arguments
+            .iter()
+            .skip(1)
+            .take_while(|argument| *argument != "--")
+            .any(|argument| argument == "--json")
+}
+
+/// A mistake in the arguments, in one line.
+fn misunderstood(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing".to_owned(),
+        _ => {
+            let message = text.strip_prefix("error: ").unwrap_or(&text);
+            let message = message.split("\n\n").next().unwrap_or(message);
+            message.split_whitespace().collect::<Vec<_>>().join(" ")
         }
     };
-    ExitCode::from(status)
+    Failure::usage(message)
+        .with_hint("'kamba-vault --help' and 'kamba-vault COMMAND --help' show what there is")
 }
 
 /// Runs the command; the exit status, or why it failed.
@@ -69,8 +110,6 @@ fn run(cli: Cli) -> Result<u8, Failure> {
     context.finish_progress();
     match outcome {
         Ok(done) => Ok(done.exit_status()),
-        // Whoever read our output has seen enough: that is an end and no failure.
-        Err(_) if context.output.reader_gone() => Ok(0),
         // Whatever failed on the way out, it was the user who ended it.
         Err(failure) if context.cancel.is_cancelled() => Err(failure.into_interrupted()),
         Err(failure) => Err(failure),

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::base::monitor::{Count, Monitor};
 use crate::cli::args::Global;
 use crate::cli::figures::{Figures, Rate};
-use crate::cli::text::printable;
+use crate::cli::text::{paragraph, printable};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +221,7 @@ impl Shared {
         if self.manner.json {
             self.line(&json!({ "message_type": message_type, "message": text }).to_string());
         } else {
-            self.line(&format!("{label}{}", printable(text)));
+            self.line(&format!("{label}{}", paragraph(text)));
         }
     }
 }
@@ -232,6 +232,8 @@ impl Monitor for Progress {
         let bar = &self.shared.bar;
         bar.set_style(look(total));
         bar.set_prefix(name.to_owned());
+        // The figures of the phase before are no longer true.
+        bar.set_message("");
         bar.set_length(total.unwrap_or(0));
         bar.set_position(0);
     }

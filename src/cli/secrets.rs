@@ -2,9 +2,9 @@
 //! memory that is wiped, never in an argument, a message or an error. What unlocks what is the
 //! repository's business.
 
+use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,8 +17,9 @@ use crate::base::limits::PASSPHRASE_MAX;
 use crate::base::secret::{Secret32, SecretBytes};
 use crate::cli::env;
 use crate::cli::exit::Failure;
-use crate::cli::input::Interruptible;
 use crate::cli::terminal::Terminal;
+use crate::ops::child::Running;
+use crate::ops::input::Input;
 use crate::repo;
 
 /// How much of a source is read: the longest passphrase, a line's end, and a byte that is too much.
@@ -119,9 +120,9 @@ fn nobody_to_ask() -> Failure {
     )
 }
 
-/// Whether anyone but the owner can read the file. A pipe or a device is nobody's to leave open.
+/// Whether anyone but the owner may read the file. A pipe or a device is nobody's to leave open.
 fn is_exposed(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o077 != 0)
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o044 != 0)
 }
 
 fn from_file(path: &Path) -> Result<SecretBytes, Failure> {
@@ -132,33 +133,29 @@ fn from_file(path: &Path) -> Result<SecretBytes, Failure> {
 }
 
 /// Runs `command` with the shell. Its standard input is empty, since ours may be the stream to be
-/// stored; its messages reach the user; what it printed shows in no error.
+/// stored; its messages reach the user; what it printed shows in no error. It may ask on our
+/// terminal, if we have one; else all that it starts is stopped with it.
 fn from_command(command: &str, cancel: &Cancel) -> Result<SecretBytes, Failure> {
     const WHAT: &str = "run the password command";
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .env_remove(env::PASSWORD)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| Failure::io(WHAT, &e))?;
-    let printed = match child.stdout.take() {
-        Some(stdout) => read_bounded(Interruptible::new(File::from(OwnedFd::from(stdout)), cancel)),
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).env_remove(env::PASSWORD);
+    shell.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut running =
+        Running::start(&mut shell, !io::stdin().is_terminal()).map_err(|e| Failure::io(WHAT, &e))?;
+    let printed = match running.stdout() {
+        Some(stdout) => read_bounded(Input::new(stdout, cancel)),
         None => Ok(Zeroizing::default()),
     };
-    let overlong = printed.as_ref().is_ok_and(|bytes| bytes.len() == SOURCE_MAX);
-    if overlong || printed.is_err() {
-        // Do not wait for what it still wants to do.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(|e| Failure::io(WHAT, &e))?;
     if cancel.is_cancelled() {
         return Err(Failure::interrupted());
     }
+    // Neither of these waits for what the command still wants to do: dropping it stops it.
     let printed = printed.map_err(|e| Failure::io(WHAT, &e))?;
-    if overlong {
+    if printed.len() == SOURCE_MAX {
         return Err(Failure::usage(format!("the password command printed more than {PASSPHRASE_MAX} bytes")));
     }
+    let status = running.wait(cancel).map_err(|e| Failure::io(WHAT, &e))?;
+    let status = status.ok_or_else(Failure::interrupted)?;
     if !status.success() {
         return Err(Failure::new(Class::Failed, format!("the password command failed: {status}")));
     }
@@ -167,14 +164,14 @@ fn from_command(command: &str, cancel: &Cancel) -> Result<SecretBytes, Failure> 
 
 /// At most `SOURCE_MAX` bytes. The buffer has its full size from the start: one that grows leaves
 /// copies of the secret behind.
-fn read_bounded(mut from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+fn read_bounded(mut from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut buffer = Zeroizing::new(vec![0; SOURCE_MAX]);
     let mut filled = 0;
     while filled < SOURCE_MAX {
         match from.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
@@ -202,14 +199,17 @@ fn read_key_file(path: &Path) -> Result<Secret32, Failure> {
     // Full capacity at once, as above.
     let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_MAX as usize));
     file.take(KEY_FILE_MAX).read_to_end(&mut text).map_err(|e| Failure::io(&what, &e))?;
-    repo::read_key_file(&text)
-        .map_err(|e| Failure::usage(format!("{} is no key file, or damaged: {e}", path.display())))
+    repo::read_key_file(&text).map_err(|e| {
+        // What is wrong in it; that it is about a key file is said.
+        let why = e.source().map_or_else(|| e.to_string(), ToString::to_string);
+        Failure::usage(format!("{} is no key file, or damaged: {why}", path.display()))
+    })
 }
 
 /// Writes a new key file with `text` that only its owner can read, durably: a repository whose key
 /// is lost in a power cut is lost with it. Never replaces a file: it may be another's key.
 pub fn write_key_file(path: &Path, text: &str) -> Result<(), Failure> {
-    let fail = |e: std::io::Error| Failure::io(format!("create the key file {}", path.display()), &e);
+    let fail = |e: io::Error| Failure::io(format!("create the key file {}", path.display()), &e);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -267,9 +267,10 @@ mod tests {
     fn an_interrupted_command_is_not_waited_for() {
         let cancel = Cancel::new();
         cancel.cancel();
-        let failure =
-            secrets(PasswordSource::Command("exec sleep 1000".into())).passphrase(&cancel).unwrap_err();
-        assert_eq!(failure.exit_status(), 130);
+        for command in ["exec sleep 1000", "echo x; exec >&-; exec sleep 1000"] {
+            let failure = secrets(PasswordSource::Command(command.into())).passphrase(&cancel).unwrap_err();
+            assert_eq!(failure.exit_status(), 130, "{command}");
+        }
     }
 
     #[test]

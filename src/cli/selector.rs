@@ -38,6 +38,14 @@ impl Selector {
         let path = rest.strip_prefix(':').filter(|path| !path.is_empty()).map(str::to_owned);
         Ok(Selector { which, wanted, path })
     }
+
+    /// What to try where no snapshot is found, if this looks like a slip.
+    pub fn hint_if_absent(&self) -> Option<&'static str> {
+        let (_, conditions) = self.wanted.split_once('@')?;
+        let (_, after) = conditions.rsplit_once('~')?;
+        let steps = !after.is_empty() && after.bytes().all(|b| b.is_ascii_digit());
+        steps.then_some("~N stands before the conditions: latest~1@host=web1")
+    }
 }
 
 /// The first part of `text` and what follows it: nothing, or a colon and a path.
@@ -151,6 +159,14 @@ mod tests {
         check("2026-11-22T03:00:shop/x.sql", at(1_795_316_400, vec![]), time, Some("shop/x.sql"));
         let shop = "2026-11-22T03:00+02:00@db=shop";
         check(&format!("{shop}:x"), at(1_795_309_200, vec![db("shop")]), shop, Some("x"));
+    }
+
+    #[test]
+    fn steps_behind_a_condition_are_taken_for_a_slip() {
+        assert!(parse("latest@host=web1~1").unwrap().hint_if_absent().is_some());
+        for sound in ["latest~1@host=web1", "latest~1", "latest@db=a~b", "3f1c:x@y~1"] {
+            assert_eq!(parse(sound).unwrap().hint_if_absent(), None, "{sound}");
+        }
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct Settings {
     pub options: BTreeMap<String, String>,
     /// What unlocks it.
     pub secrets: Secrets,
-    /// Where the index cache lives.
-    pub cache_dir: PathBuf,
+    /// Where the index cache lives, if there is a place for it.
+    pub cache_dir: Option<PathBuf>,
     /// Bytes per second to upload at most.
     pub limit_upload: Option<u64>,
     /// Bytes per second to download at most.
@@ -51,7 +51,7 @@ impl Settings {
             url,
             options,
             secrets,
-            cache_dir: cache_dir(global, environment)?,
+            cache_dir: cache_dir(global, environment),
             limit_upload: global.limit_upload,
             limit_download: global.limit_download,
         })
@@ -59,26 +59,24 @@ impl Settings {
 }
 
 /// Where the index cache lives: as named, else below the user's home; a service of the system's
-/// has none, and its cache is the system's.
-fn cache_dir(global: &Global, environment: &Environment) -> Result<PathBuf, Failure> {
+/// has none, and its cache is the system's. Another one without a home has no place for it.
+fn cache_dir(global: &Global, environment: &Environment) -> Option<PathBuf> {
     let named = global.cache_dir.clone().or_else(|| environment.path(env::CACHE_DIR));
     let system = || environment.is_root().then(|| Path::new("/var/cache").to_path_buf());
     let default = || environment.user_cache_dir().or_else(system).map(|dir| dir.join(FOLDER));
-    named.or_else(default).ok_or_else(|| {
-        Failure::usage("there is no home folder to keep the index cache in")
-            .with_hint("use --cache-dir or set KAMBA_CACHE_DIR")
-    })
+    named.or_else(default)
 }
 
 /// The configuration: the file that was named, which must be there, or the first default that is.
 fn configuration(global: &Global, environment: &Environment) -> Result<Config, Failure> {
+    let home = environment.path("HOME");
     if let Some(path) = global.config.clone().or_else(|| environment.path(env::CONFIG)) {
         let missing = || Failure::usage(format!("there is no configuration file {}", path.display()));
-        return Config::read(&path)?.ok_or_else(missing);
+        return Config::read(&path, home.as_deref())?.ok_or_else(missing);
     }
     let user = environment.user_config_dir().map(|dir| dir.join(FOLDER).join("config.toml"));
     for path in user.into_iter().chain([Path::new("/etc").join(FOLDER).join("config.toml")]) {
-        if let Some(config) = Config::read(&path)? {
+        if let Some(config) = Config::read(&path, home.as_deref())? {
             return Ok(config);
         }
     }
@@ -218,7 +216,7 @@ mod tests {
         assert_eq!(file.url, "/from-file");
         assert_eq!(file.options["region"], "file");
         assert_eq!(file.secrets.key_file, Some("/key-file".into()));
-        assert_eq!(file.cache_dir, home.path().join(".cache/kamba-vault"));
+        assert_eq!(file.cache_dir, Some(home.path().join(".cache/kamba-vault")));
         let beside_the_file = home.path().join(".config/kamba-vault/pass-file");
         assert!(matches!(file.secrets.password, PasswordSource::File(path) if path == beside_the_file));
 
@@ -232,7 +230,7 @@ mod tests {
         assert_eq!(environment.url, "/from-env");
         assert_eq!(environment.secrets.stated(&Cancel::new()).unwrap().unwrap().bytes(), b"hunter2");
         assert_eq!(environment.secrets.key_file, Some("/key-env".into()));
-        assert_eq!(environment.cache_dir, PathBuf::from("/cache-env"));
+        assert_eq!(environment.cache_dir, Some("/cache-env".into()));
 
         let global = Global {
             password_command: Some("true".into()),
@@ -244,7 +242,7 @@ mod tests {
         assert_eq!(flag.url, "/from-flag");
         assert!(matches!(flag.secrets.password, PasswordSource::Command(_)));
         assert_eq!(flag.secrets.key_file, Some("/key-flag".into()));
-        assert_eq!(flag.cache_dir, PathBuf::from("/cache-flag"));
+        assert_eq!(flag.cache_dir, Some("/cache-flag".into()));
     }
 
     #[test]

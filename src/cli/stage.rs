@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -78,7 +78,13 @@ impl<'a> Stage<'a> {
     pub fn say(&self, text: &str) -> Result<(), Failure> {
         match (self.context.global.quiet, self.context.json()) {
             (true, _) => Ok(()),
-            (_, true) => writeln!(io::stderr(), "{text}").map_err(|e| Failure::io("write", &e)),
+            (_, true) => {
+                let line = match io::stderr().is_terminal() {
+                    true => text.to_owned(),
+                    false => serde_json::json!({"message_type": "note", "message": text}).to_string(),
+                };
+                writeln!(io::stderr(), "{line}").map_err(|e| Failure::io("write", &e))
+            }
             _ => self.context.output.text(&format!("{text}\n")),
         }
     }

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::clock::Cancel;
 use crate::cli::exit::Failure;
-use crate::cli::input::Interruptible;
+use crate::ops::input::Input;
 
 /// Longest answer: what a terminal's line discipline holds (N_TTY_BUF_SIZE of Linux).
 const ANSWER_MAX: usize = 4096;
@@ -61,7 +61,7 @@ impl Terminal {
 
     fn line(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let tty = self.tty.try_clone().map_err(|e| Failure::io("open the terminal", &e))?;
-        let mut input = Interruptible::new(tty, &self.cancel);
+        let mut input = Input::new(tty, &self.cancel);
         // Full capacity at once: a vector that grows leaves copies of the secret behind.
         let mut line = Zeroizing::new(Vec::with_capacity(ANSWER_MAX));
         let mut piece = Zeroizing::new([0; ANSWER_MAX]);

@@ -20,6 +20,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// What a tool said, safe to print: its lines stay lines, and those after the first are indented,
+/// so that none of them can be taken for one of ours.
+pub fn paragraph(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<_> = lines.map(|line| printable(&line.replace('\t', " ")).into_owned()).collect();
+    lines.join("\n  ")
+}
+
 /// Controls, and Unicode's bidirectional marks.
 fn unprintable(c: char) -> bool {
     c.is_control()
@@ -40,6 +48,12 @@ mod tests {
     fn only_what_drives_a_terminal_is_escaped() {
         assert!(matches!(printable("public.Bestellungen ümlaut 注文"), Cow::Borrowed(_)));
         assert_eq!(printable("a\nb\x1b[31m\u{202e}c\u{9b}"), "a\\u{a}b\\u{1b}[31m\\u{202e}c\\u{9b}");
+    }
+
+    #[test]
+    fn lines_stay_lines_and_cannot_pass_for_ours() {
+        let said = "pg_dump: error\n\terror: \x1b[2Jno\r\n\n";
+        assert_eq!(paragraph(said), "pg_dump: error\n   error: \\u{1b}[2Jno");
     }
 
     #[test]

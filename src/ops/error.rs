@@ -50,7 +50,7 @@ pub enum Error {
         reason: String,
     },
     /// A restored database differs from the snapshot.
-    #[error("{database} does not match the snapshot: {count} tables have other row counts")]
+    #[error("{database} does not match the snapshot: {} other row counts", counted(*count as u64, "table has", "tables have"))]
     Mismatch {
         /// The database restored into.
         database: String,
@@ -58,7 +58,7 @@ pub enum Error {
         count: usize,
     },
     /// A database to restore into that holds something already.
-    #[error("{database} is not empty: it has {objects} objects{example}")]
+    #[error("{database} is not empty: it has {}{example}", counted(*objects, "object", "objects"))]
     NotEmpty {
         /// The database.
         database: String,
@@ -91,6 +91,11 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// A number with the form of the words that goes with it.
+fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 impl From<storage::Error> for Error {

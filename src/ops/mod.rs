@@ -2,7 +2,9 @@
 //! values; nothing here prints or asks.
 
 pub mod check;
+pub mod child;
 mod error;
+pub mod input;
 pub mod look;
 pub mod restore_db;
 pub mod select;

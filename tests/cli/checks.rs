@@ -41,6 +41,9 @@ fn damage_is_named_with_what_it_hurts() {
     let id = sandbox.snapshots()[0]["id"].as_str().unwrap().to_owned();
     assert!(text.contains("damaged objects:\n") && text.contains(name), "{text}");
     assert!(text.contains(&format!("{id}:a.bin")) && !text.contains("b.txt"), "{text}");
+    let cut = sandbox.run(&["cat", &format!("{id}:a.bin")]);
+    let stops = format!("\n  the output stops after {} bytes: do not use it\n", cut.stdout.len());
+    assert!(cut.status == 20 && cut.stderr.contains(&stops), "{}", cut.stderr);
     let report = sandbox.run(&["check", "--read-data", "--json"]);
     let report: Value = serde_json::from_slice(&report.stdout).unwrap();
     assert_eq!((&report["clean"], &report["hurt"][0]["path"]), (&json!(false), &json!("a.bin")));
@@ -50,6 +53,7 @@ fn damage_is_named_with_what_it_hurts() {
     assert_eq!(gone.status, 20, "{gone:?}");
     let cat = sandbox.run(&["cat", &format!("{id}:a.bin")]);
     assert_eq!(cat.status, 20, "{cat:?}");
+    assert!(cat.stderr.starts_with(&format!("error: {id}:a.bin (snapshot {id}): ")), "{cat:?}");
     assert_eq!(sandbox.run(&["cat", "latest"]).text(), "small");
 }
 

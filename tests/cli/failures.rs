@@ -1,17 +1,22 @@
 //! What goes wrong: the words, the hint and the exit status of each.
 
 use std::fs;
+use std::process::Stdio;
+use std::sync::Arc;
 
-use crate::program::{Run, Sandbox, files, finish};
+use kamba_vault::base::clock::{Cancel, SystemClock};
+use kamba_vault::base::id::SessionId;
+use kamba_vault::base::monitor::Silent;
+use kamba_vault::crypto::SystemRandom;
+use kamba_vault::repo::{self, Repository, roots};
+use kamba_vault::storage;
+
+use crate::program::{Run, Sandbox, files, finish, outcome, wait_for};
 
 #[test]
 fn each_failure_has_its_status() {
     let empty = Sandbox::empty();
-    fs::write(
-        empty.path("key"),
-        kamba_vault::repo::new_key_file(&kamba_vault::crypto::SystemRandom).unwrap().0.as_str(),
-    )
-    .unwrap();
+    fs::write(empty.path("key"), repo::new_key_file(&SystemRandom).unwrap().0.as_str()).unwrap();
     let none = empty.run(&["snapshots"]);
     assert!(none.failed(10).contains("no repository") && none.stderr.contains("hint: "), "{none:?}");
 
@@ -27,8 +32,13 @@ fn each_failure_has_its_status() {
     sandbox.feed(b"x", &["snapshot", "stdin", "--name", "a"]).text();
     let no_path = sandbox.run(&["cat", "latest:b"]);
     assert!(no_path.failed(1).contains("has no b"), "{no_path:?}");
-    let ambiguous = sandbox.feed(b"x", &["snapshot", "stdin", "--name", "a/b"]);
-    assert_eq!(ambiguous.status, 2, "{ambiguous:?}");
+    for name in ["a/b", "", ".", &"x".repeat(5000)] {
+        let bad = sandbox.feed(b"x", &["snapshot", "stdin", "--name", name]);
+        assert!(bad.failed(2).contains("cannot be a name in a snapshot\n"), "{bad:?}");
+        assert!(bad.stderr.len() < 300, "{bad:?}");
+    }
+    let slip = sandbox.run(&["ls", "latest@host=web1~1"]);
+    assert!(slip.failed(1).contains("latest~1@host=web1"), "{slip:?}");
     let option = sandbox.run(&["--option", "region=x", "stats"]);
     assert!(option.failed(2).contains("region"), "{option:?}");
     let option = sandbox.run(&["--option", "secret_access_key=hunter2", "stats"]);
@@ -38,7 +48,7 @@ fn each_failure_has_its_status() {
 #[test]
 fn a_wrong_key_is_not_a_damaged_repository() {
     let sandbox = Sandbox::new();
-    let (text, _) = kamba_vault::repo::new_key_file(&kamba_vault::crypto::SystemRandom).unwrap();
+    let (text, _) = repo::new_key_file(&SystemRandom).unwrap();
     fs::write(sandbox.path("other"), text.as_str()).unwrap();
     let wrong = finish(sandbox.program().args(["--key-file"]).arg(sandbox.path("other")).arg("stats"));
     assert!(wrong.failed(12).contains("wrong"), "{wrong:?}");
@@ -106,10 +116,13 @@ fn two_factors_need_both() {
     assert_eq!(made["create_if_absent"], "atomic");
     run(&["stats"], Some("hunter2")).text();
     run(&["stats"], Some("wrong")).failed(12);
-    run(&["stats"], None).failed(12);
+    let none = run(&["stats"], None);
+    assert!(
+        none.failed(12).contains("only a key file was given; it takes a passphrase and a key file together")
+    );
     let alone =
         finish(sandbox.program().env_remove("KAMBA_KEY_FILE").env("KAMBA_PASSWORD", "hunter2").arg("stats"));
-    alone.failed(12);
+    assert!(alone.failed(12).contains("only a passphrase was given"), "{alone:?}");
 }
 
 #[test]
@@ -122,4 +135,67 @@ fn init_that_fails_keeps_the_key_file_for_the_next_one() {
     let again = sandbox.run(&["init"]);
     assert_eq!(again.status, 0, "{again:?}");
     sandbox.run(&["stats"]).text();
+}
+
+/// The sandbox's repository, opened by the library.
+fn open(sandbox: &Sandbox) -> Repository {
+    let context = storage::Context::new(Cancel::new(), Arc::new(Silent));
+    let url = sandbox.path("repository").display().to_string();
+    let environment = repo::Environment {
+        backend: storage::open(&url, &storage::Options::default(), &context).unwrap(),
+        cache_dir: sandbox.path("other-cache"),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+    };
+    let key = repo::read_key_file(&fs::read(sandbox.path("key")).unwrap()).unwrap();
+    Repository::open(environment, &repo::Credentials { passphrase: None, key_file: Some(key) }).unwrap()
+}
+
+#[test]
+fn a_writer_that_was_fenced_says_so() {
+    let sandbox = Sandbox::new();
+    let go = sandbox.path("go");
+    let script = format!("echo x; while [ ! -e '{}' ]; do sleep 0.02; done", go.display());
+    let mut command = sandbox.program();
+    command.args(["snapshot", "command", "--name", "a", "--", "sh", "-c", &script]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let leases = || fs::read_dir(sandbox.path("repository/leases")).into_iter().flatten();
+    let names = || leases().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let session = || names().find_map(|name| SessionId::from_hex(name.split('-').next()?));
+    wait_for("the lease", || session().is_some());
+    assert!(roots::fence(&open(&sandbox), &session().unwrap()).unwrap());
+    fs::write(go, "").unwrap();
+    let run = outcome(child.wait_with_output().unwrap());
+    assert!(run.failed(11).contains("was fenced") && run.stderr.contains("hint: "), "{run:?}");
+    assert!(sandbox.snapshots().is_empty());
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_replaced_for_the_run() {
+    let sandbox = Sandbox::new();
+    sandbox.feed(b"hello", &["snapshot", "stdin", "--name", "a"]).text();
+    // Not even root can make a folder below a file.
+    let no_folder = sandbox.path("key").join("cache");
+    let (temporary, run) = (sandbox.path("tmp"), |args: &[&str], temporary: &std::path::Path| {
+        finish(sandbox.program().env("KAMBA_CACHE_DIR", &no_folder).env("TMPDIR", temporary).args(args))
+    });
+    fs::create_dir(&temporary).unwrap();
+    for args in [&["cat", "latest"][..], &["check", "--read-data"], &["snapshots"]] {
+        let done = run(args, &temporary);
+        assert_eq!(done.status, 0, "{done:?}");
+        assert!(done.stderr.starts_with("warning: ") && done.stderr.contains("--cache-dir"), "{done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    }
+    assert_eq!(run(&["cat", "latest"], &temporary).stdout, b"hello");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    let none = run(&["cat", "latest"], &no_folder);
+    assert!(none.failed(1).contains("hint: name another folder"), "{none:?}");
+}
+
+#[test]
+fn init_where_a_repository_is_leaves_no_key_file() {
+    let sandbox = Sandbox::new();
+    let again = finish(sandbox.program().env("KAMBA_KEY_FILE", sandbox.path("other")).arg("init"));
+    assert!(again.failed(1).contains("already"), "{again:?}");
+    assert!(!sandbox.path("other").exists());
 }

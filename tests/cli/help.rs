@@ -53,6 +53,12 @@ fn short_help_names_every_command_and_fits_a_screen() {
 }
 
 #[test]
+fn help_can_be_asked_for_as_a_command() {
+    assert_eq!(run(&["help"]).text(), run(&["--help"]).text());
+    assert_eq!(run(&["help", "snapshot", "db"]).text(), run(&["snapshot", "db", "--help"]).text());
+}
+
+#[test]
 fn version_is_the_packages() {
     let version = run(&["--version"]);
     assert_eq!(version.text(), format!("kamba-vault {}\n", env!("CARGO_PKG_VERSION")));

@@ -26,6 +26,26 @@ fn the_shell_accepts_its_completions() {
 }
 
 #[test]
+fn words_after_a_command_are_completed() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("completions");
+    fs::write(&path, run(&["completions", "bash"]).text()).unwrap();
+    let complete = |words: &str| {
+        let script = format!(
+            "source '{}'; COMP_WORDS=(kamba-vault {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+             _kamba__vault kamba-vault \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\"",
+            path.display()
+        );
+        finish(std::process::Command::new("bash").args(["-c", &script])).text().trim().to_owned()
+    };
+    assert_eq!(complete("snapsh"), "snapshot snapshots");
+    assert_eq!(complete("check --read-data-s"), "--read-data-subset");
+    assert_eq!(complete("snapshot db --all"), "--all-databases");
+    assert_eq!(complete("restore db --no-o"), "--no-owner");
+    assert_eq!(complete("key l"), "list");
+}
+
+#[test]
 fn manual_pages_are_printed_or_written() {
     let home = tempfile::tempdir().unwrap();
     let written = finish(program(home.path()).arg("man").arg(home.path()));

@@ -10,5 +10,6 @@ mod help;
 mod integration;
 mod manners;
 mod program;
+mod readers;
 mod stream;
 mod usage;

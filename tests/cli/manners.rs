@@ -1,7 +1,7 @@
 //! Manners: signals, terminals, progress, quiet.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,15 +12,35 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// A snapshot of a command that waits, once the command runs.
-fn waiting(sandbox: &Sandbox, script: &str) -> Child {
-    let marker = sandbox.path("marker");
-    let script = format!("touch '{}'; echo begun; {script}", marker.display());
-    let mut command = sandbox.program();
+/// The program with no signal ignored, whatever started these tests ignores.
+fn heedful(sandbox: &Sandbox) -> Command {
+    let program = sandbox.program();
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,TERM").arg(program.get_program()).env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    command
+}
+
+/// A snapshot of a command that waits, once the command runs; its process id.
+fn waiting(sandbox: &Sandbox, script: &str) -> (Child, Pid) {
+    let id = sandbox.path("id");
+    let script = format!("echo $$ > '{0}.new'; mv '{0}.new' '{0}'; echo begun; {script}", id.display());
+    let mut command = heedful(sandbox);
     command.args(["snapshot", "command", "--name", "a", "--", "sh", "-c", &script]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for("the command", || marker.exists());
-    child
+    wait_for("the command", || id.exists());
+    let pid = fs::read_to_string(&id).unwrap().trim().parse().unwrap();
+    fs::remove_file(&id).unwrap();
+    (child, Pid::from_raw(pid).unwrap())
+}
+
+/// A shell's words that wait until the file `go` is there.
+fn until_told(sandbox: &Sandbox) -> String {
+    format!("while [ ! -e '{}' ]; do sleep 0.02; done", sandbox.path("go").display())
+}
+
+fn tell(sandbox: &Sandbox) {
+    fs::write(sandbox.path("go"), "").unwrap();
 }
 
 fn said(child: &mut Child) -> String {
@@ -33,21 +53,33 @@ fn said(child: &mut Child) -> String {
 fn a_signal_ends_it_and_leaves_no_snapshot() {
     let sandbox = Sandbox::new();
     for number in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let mut child = waiting(&sandbox, "exec sleep 100");
-        signal(&child, number);
-        assert_eq!(said(&mut child), "error: interrupted\n");
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{number:?}");
-        fs::remove_file(sandbox.path("marker")).unwrap();
+        // Once while the output is waited for, once when only the command's end is still to come.
+        for script in ["exec sleep 1000", "exec >&-; exec sleep 1000"] {
+            let (mut child, _) = waiting(&sandbox, script);
+            signal(&child, number);
+            assert_eq!(said(&mut child), "error: interrupted\n", "{number:?}: {script}");
+            assert_eq!(child.wait().unwrap().code(), Some(130), "{number:?}: {script}");
+        }
     }
     assert!(sandbox.snapshots().is_empty());
     sandbox.feed(b"x", &["snapshot", "stdin", "--name", "a"]).text();
 }
 
 #[test]
+fn what_the_command_started_ends_with_it() {
+    let sandbox = Sandbox::new();
+    let (mut child, _) = waiting(&sandbox, "sleep 1000 & wait");
+    signal(&child, Signal::TERM);
+    // Standard error ends when the last process that holds it is gone.
+    assert_eq!(said(&mut child), "error: interrupted\n");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn a_silent_pipe_does_not_keep_it_from_ending() {
     let sandbox = Sandbox::new();
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut command = sandbox.program();
+    let mut command = heedful(&sandbox);
     command.args(["snapshot", "stdin", "--name", "a"]).stdin(reader).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     drop(command);
@@ -62,13 +94,14 @@ fn a_silent_pipe_does_not_keep_it_from_ending() {
 fn a_second_interrupt_ends_it_at_once() {
     let sandbox = Sandbox::new();
     // A command that does not end when it is asked to, so that ours waits for it.
-    let mut child = waiting(&sandbox, "trap '' TERM; while :; do sleep 0.1; done");
+    let (mut child, command) = waiting(&sandbox, "trap '' TERM; while :; do sleep 0.1; done");
     signal(&child, Signal::INT);
     // Until the first is handled, a second would be merged with it.
     wait_for("the first interrupt", || pending(&child) & (1 << (Signal::INT.as_raw() - 1)) == 0);
     signal(&child, Signal::INT);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    // The command's output goes nowhere now, which ends it.
+    let status = child.wait().unwrap();
+    kill_process(command, Signal::KILL).unwrap();
+    assert_eq!(status.code(), Some(130));
     assert!(sandbox.snapshots().is_empty());
 }
 
@@ -83,7 +116,7 @@ fn pending(child: &Child) -> u64 {
 fn nohup_is_honoured() {
     let sandbox = Sandbox::new();
     let marker = sandbox.path("marker");
-    let script = format!("touch '{}'; echo x; sleep 1", marker.display());
+    let script = format!("touch '{}'; echo x; {}", marker.display(), until_told(&sandbox));
     let mut command = Command::new("nohup");
     command.arg(env!("CARGO_BIN_EXE_kamba-vault")).args(["snapshot", "command", "--name", "a", "--"]);
     command.args(["sh", "-c", &script]).env("HOME", sandbox.home.path());
@@ -91,6 +124,7 @@ fn nohup_is_honoured() {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for("the command", || marker.exists());
     signal(&child, Signal::HUP);
+    tell(&sandbox);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(sandbox.snapshots().len(), 1);
 }
@@ -98,23 +132,32 @@ fn nohup_is_honoured() {
 #[test]
 fn progress_is_json_for_programs_and_nothing_when_quiet() {
     let sandbox = Sandbox::new();
-    let script = ["--", "sh", "-c", "echo x; sleep 3"];
-    let run = |flag: &str| {
-        let args = [&[flag, "snapshot", "command", "--name", "a"], &script[..]].concat();
-        sandbox.run(&args)
+    let script = format!("echo x; {}", until_told(&sandbox));
+    let start = |flags: &[&str]| {
+        let mut command = sandbox.program();
+        command.args(flags).args(["snapshot", "command", "--name", "a", "--", "sh", "-c", &script]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let json = run("--json");
-    assert_eq!(json.status, 0, "{json:?}");
+    // All of them run until one has shown progress: what is quiet would have shown some as well.
+    let quiet = [["--json", "-q"], ["--json", "--no-progress"]].map(|flags| start(&flags));
+    let verbose = start(&["-v"]);
+    let mut json = start(&["--json"]);
+    let mut lines = BufReader::new(json.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let shown = lines.by_ref().map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap());
+    let mut reading = shown.filter(|line| line["phase"] == "reading" && line["bytes"] == 2);
+    assert_eq!(reading.next().unwrap()["message_type"], "progress");
+    tell(&sandbox);
+    drop(reading);
+    assert!(lines.all(|line| serde_json::from_str::<serde_json::Value>(&line).is_ok()));
+    let json = json.wait_with_output().unwrap();
+    assert!(json.status.success());
     serde_json::from_slice::<serde_json::Value>(&json.stdout).unwrap();
-    let lines: Vec<serde_json::Value> =
-        json.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let reading = lines.iter().find(|line| line["phase"] == "reading").unwrap();
-    assert_eq!((&reading["message_type"], &reading["bytes"]), (&"progress".into(), &2.into()));
-    for quiet in ["-q", "--no-progress"] {
-        run(quiet).text();
+    for child in quiet {
+        let done = child.wait_with_output().unwrap();
+        assert_eq!((done.status.code(), String::from_utf8_lossy(&done.stderr).as_ref()), (Some(0), ""));
     }
-    let verbose = run("-v");
-    assert_eq!((verbose.status, verbose.stderr.as_str()), (0, "a\n"));
+    let verbose = verbose.wait_with_output().unwrap();
+    assert_eq!((verbose.status.code(), String::from_utf8_lossy(&verbose.stderr).as_ref()), (Some(0), "a\n"));
 }
 
 fn on_terminal(sandbox: &Sandbox, args: &str, answers: &[(&str, &str)]) -> (i32, String) {
@@ -204,11 +247,12 @@ fn bars_are_drawn_on_a_terminal_and_leave_nothing_behind() {
     fs::write(sandbox.path("data"), noise(100_000)).unwrap();
     let key = sandbox.path("key");
     let args = format!(
-        "--key-file '{}' snapshot command --name a -- sh -c 'cat {}; sleep 1'",
+        "--key-file '{}' snapshot command --name a -- sh -c 'cat {}; read told'",
         key.display(),
         sandbox.path("data").display()
     );
-    let (status, shown) = on_terminal(&sandbox, &args, &[]);
+    // The command may read from the terminal, and ends when it is told that the bar has been seen.
+    let (status, shown) = on_terminal(&sandbox, &args, &[("97.7 KiB", "\n")]);
     assert_eq!(status, 0, "{shown}");
     assert!(shown.contains("reading ") && shown.contains("97.7 KiB"), "{shown:?}");
     // The last thing drawn over the bar is the result, on lines that were cleared.

@@ -61,7 +61,8 @@ pub fn finish(command: &mut Command) -> Run {
     outcome(command.output().unwrap())
 }
 
-fn outcome(Output { status, stdout, stderr }: Output) -> Run {
+/// What is left of a run that is over.
+pub fn outcome(Output { status, stdout, stderr }: Output) -> Run {
     Run { status: status.code().unwrap_or(-1), stdout, stderr: String::from_utf8(stderr).unwrap() }
 }
 

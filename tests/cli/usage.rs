@@ -54,3 +54,22 @@ fn errors_are_json_lines_for_programs() {
     assert_eq!(error["class"], "usage");
     assert_eq!(run.stderr.lines().count(), 1);
 }
+
+#[test]
+fn mistakes_in_arguments_are_json_too_if_json_is_asked_for() {
+    let mut said = String::new();
+    for args in [&["stats", "--json", "--none"][..], &["--json"], &["--json", "snapshot", "command"]] {
+        let run = run(args);
+        let error: serde_json::Value = serde_json::from_str(refused(&run)).unwrap();
+        assert_eq!((&error["class"], &error["status"]), (&"usage".into(), &2.into()));
+        said.push_str(&format!("{}\n", error["message"].as_str().unwrap()));
+    }
+    insta::assert_snapshot!(said, @r"
+    unexpected argument '--none' found
+    'kamba-vault' requires a subcommand but one was not provided [subcommands: init, snapshot, snapshots, ls, cat, restore, check, stats, key, demo, completions, man]
+    the following required arguments were not provided: --name <NAME> <CMD>...
+    ");
+    // What is after -- is not ours.
+    let other = run(&["stats", "--", "--json"]);
+    assert!(refused(&other).starts_with("error: "), "{other:?}");
+}

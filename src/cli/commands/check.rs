@@ -102,7 +102,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Done, Failure> {
     if !context.json() {
         report.notes.iter().for_each(|note| context.progress().note(note));
     }
-    context.result(&Document::from(&report), || words(&report))?;
+    context.result(&Document::from(&report), || words(&report, read != ReadData::None))?;
     Ok(if report.is_clean() { Done::Complete } else { Done::Damaged })
 }
 
@@ -113,14 +113,22 @@ fn seed() -> Result<u64, Failure> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// What a check found, for people.
-fn words(report: &Report) -> String {
+/// A damaged object and what is wrong with it, which may name it already.
+fn named(object: &str, reason: &str) -> String {
+    match reason.strip_prefix(object) {
+        Some(rest) if rest.starts_with(' ') => reason.to_owned(),
+        _ => format!("{object}: {reason}"),
+    }
+}
+
+/// What a check found, for people; with `read`, also how much data was read.
+fn words(report: &Report, read: bool) -> String {
     let mut out = String::new();
     if !report.damaged.is_empty() {
         out.push_str("damaged objects:\n");
     }
     for damage in &report.damaged {
-        out.push_str(&format!("  {}: {}\n", printable(&damage.object), printable(&damage.reason)));
+        out.push_str(&format!("  {}\n", printable(&named(&damage.object, &damage.reason))));
     }
     if !report.hurt.is_empty() {
         out.push_str("what that hurts:\n");
@@ -135,7 +143,7 @@ fn words(report: &Report) -> String {
         count(report.packs, "pack"),
         count(report.chunks, "chunk")
     ));
-    if report.packs_read > 0 {
+    if read {
         let bytes = units::bytes(report.bytes_read);
         out.push_str(&format!("; read {} with {bytes}", count(report.packs_read, "pack")));
     }
@@ -183,6 +191,27 @@ impl FromStr for Subset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::check::Damage;
+
+    #[test]
+    fn an_object_is_named_once_and_a_small_share_says_how_little_it_read() {
+        let damage = |object: &str, reason: &str| Damage { object: object.into(), reason: reason.into() };
+        let damaged =
+            vec![damage("roots/2c", "roots/2c is damaged: torn"), damage("data/3f", "it is missing")];
+        let report = Report { damaged, snapshots: 1, packs: 2, chunks: 3, ..Report::default() };
+        insta::assert_snapshot!(words(&report, true), @r"
+        damaged objects:
+          roots/2c is damaged: torn
+          data/3f: it is missing
+        checked 1 snapshot, 2 packs and 3 chunks; read 0 packs with 0 B
+        damage found: 2 objects and 0 paths
+        ");
+        let clean = Report::default();
+        insta::assert_snapshot!(words(&clean, false), @r"
+        checked 0 snapshots, 0 packs and 0 chunks
+        no damage found
+        ");
+    }
 
     #[test]
     fn shares_and_parts_are_read() {

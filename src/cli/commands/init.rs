@@ -14,6 +14,7 @@ use crate::cli::exit::{Done, Failure};
 use crate::cli::secrets::write_key_file;
 use crate::cli::settings::Settings;
 use crate::crypto::SystemRandom;
+use crate::format::name::CONFIG;
 use crate::repo::{self, Credentials, InitOptions};
 use crate::storage::{Probe, Probed};
 
@@ -57,6 +58,10 @@ struct Document {
 pub fn run(args: &InitArgs, context: &Context) -> Result<Done, Failure> {
     let settings = context.settings()?;
     let backend = context.backend(&settings)?;
+    if backend.stat(CONFIG)?.is_some() {
+        // Before anything is asked for or written that a repository of before has no use for.
+        return Err(repo::Error::AlreadyThere { location: backend.location() }.into());
+    }
     let passphrase = settings.secrets.new_passphrase(&context.cancel)?;
     let new_key = new_key_file(&settings)?;
     let key_file = match &new_key {
@@ -73,7 +78,7 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<Done, Failure> {
     let (id, probe) = repo::init(&*backend, &credentials, &options, &SystemClock, &SystemRandom)?;
     let document = Document {
         repository: id.to_hex(),
-        location: backend.location(),
+        location: absolute(backend.location()),
         unlocked_by: match (&credentials.passphrase, &credentials.key_file) {
             (Some(_), Some(_)) => "passphrase_and_key_file",
             (Some(_), None) => "passphrase",
@@ -89,6 +94,11 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<Done, Failure> {
     };
     context.result(&document, || words(&document, &probe, new_key.as_ref().map(|(path, ..)| *path)))?;
     Ok(Done::Complete)
+}
+
+/// A folder's full path: where a relative one leads is forgotten by tomorrow. Else as it is.
+fn absolute(location: String) -> String {
+    std::fs::canonicalize(&location).map_or(location, |path| path.display().to_string())
 }
 
 type NewKey<'a> = (&'a Path, Zeroizing<String>, crate::base::secret::Secret32);

@@ -50,7 +50,7 @@ pub fn run(args: &LsArgs, context: &Context) -> Result<Done, Failure> {
     let top = look::entry(&view, &snapshot, &path)?;
     context.finish_progress();
     let mut lines = String::new();
-    let mut unwritten = None;
+    let mut stopped = None;
     let walked = look::walk(&view, &top, &path, args.recursive, &mut |path, entry| {
         lines.push_str(&if context.json() { json(path, entry) } else { words(path, entry) });
         if lines.len() < BLOCK {
@@ -58,14 +58,15 @@ pub fn run(args: &LsArgs, context: &Context) -> Result<Done, Failure> {
         }
         let written = context.output.text(&lines);
         lines.clear();
-        written.map_err(|failure| {
-            unwritten = Some(failure);
-            ops::Error::Repo(crate::repo::Error::Interrupted)
-        })
+        if written.is_ok() && !context.output.reader_gone() {
+            return Ok(());
+        }
+        stopped = Some(written);
+        Err(ops::Error::Repo(crate::repo::Error::Interrupted))
     });
-    // That the listing could not be written says more than that it was then broken off.
-    match unwritten {
-        Some(failure) => return Err(failure),
+    // Why the listing was broken off says more than that it was.
+    match stopped {
+        Some(written) => return written.map(|()| Done::Complete),
         None => walked?,
     }
     context.output.text(&lines)?;

@@ -133,7 +133,7 @@ pub fn run(args: RestoreArgs, context: &Context) -> Result<Done, Failure> {
         Err(Stopped::NotEmpty(error)) => {
             let question = format!("{error}. Restore into it all the same?");
             context.finish_progress();
-            confirm(&question, false, &context.cancel)?;
+            confirm(&question, error.into(), &context.cancel)?;
             request.into_nonempty = true;
             restore(&repository, &args.snapshot, &request, context)
         }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -45,12 +46,16 @@ pub enum Source {
 #[derive(Args, Clone, Debug)]
 pub struct Provenance {
     /// Give the snapshot a tag; may be repeated
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
     pub tags: Vec<String>,
 
     /// Record this host instead of the machine's own name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub host: Option<String>,
+
+    /// Say in words of your own what this snapshot is
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub description: Option<String>,
 }
 
 const DB_EXAMPLES: &str = "\
@@ -111,7 +116,7 @@ Prefer 'snapshot command': it sees whether the command failed.";
 /// Store what comes from standard input
 ///
 /// A pipe does not tell whether the program at its other end failed, so the snapshot is marked
-/// \"end unverified\".
+/// "end unverified".
 #[derive(Debug, Args)]
 #[command(after_help = STDIN_EXAMPLES)]
 pub struct StdinArgs {
@@ -178,8 +183,12 @@ pub fn run(args: SnapshotArgs, context: &Context) -> Result<Done, Failure> {
         Source::Command(args) => {
             let repository = context.open()?;
             let provenance = provenance(args.provenance, context);
-            let request =
-                CommandRequest { name: args.name, command: args.command, allow_empty: args.allow_empty };
+            let request = CommandRequest {
+                name: args.name,
+                command: args.command,
+                allow_empty: args.allow_empty,
+                own_group: !io::stdin().is_terminal(),
+            };
             let made =
                 snapshot_command(&repository, &provenance, &request, context.monitor(), &context.cancel)?;
             report(&made, &provenance, context)
@@ -222,7 +231,7 @@ fn provenance(given: Provenance, context: &Context) -> ops::snapshot::Provenance
         host: given.host.unwrap_or_else(|| context.environment.host()),
         user: context.environment.user(),
         tags: given.tags,
-        description: None,
+        description: given.description,
         program: concat!("kamba-vault ", env!("CARGO_PKG_VERSION")).to_owned(),
         level: Level::DEFAULT,
     }

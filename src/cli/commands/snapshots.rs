@@ -1,6 +1,7 @@
 //! `snapshots`: list them.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::tz::TimeZone;
 
 use crate::base::monitor::Monitor;
@@ -27,20 +28,20 @@ const SHORT_ID: usize = 8;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SnapshotsArgs {
-    /// Only of this kind: db or stream
+    /// Only of this kind: db, stream, files or base
     #[arg(long, value_name = "KIND", value_parser = kind)]
     pub kind: Option<SnapshotKind>,
 
     /// Only with this tag; repeated, with all of them
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
     pub tags: Vec<String>,
 
     /// Only from this host
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = NonEmptyStringValueParser::new())]
     pub host: Option<String>,
 
     /// Only of this source: a database or a stream's name
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
     pub path: Option<String>,
 
     /// Only the newest N of what is left
@@ -49,7 +50,7 @@ pub struct SnapshotsArgs {
 }
 
 fn kind(text: &str) -> Result<SnapshotKind, String> {
-    kind_of_name(text).ok_or_else(|| "expected db or stream".to_owned())
+    kind_of_name(text).ok_or_else(|| "expected db, stream, files or base".to_owned())
 }
 
 /// Lists the snapshots.

@@ -69,6 +69,16 @@ pub fn run(_: &StatsArgs, context: &Context) -> Result<Done, Failure> {
     Ok(Done::Complete)
 }
 
+/// What a ratio means, if it means anything. Of little data more is stored than there was: every
+/// object has its seal.
+fn times(ratio: f64) -> String {
+    match (ratio * 10.0).round() {
+        10.0 => String::new(),
+        tenths if tenths > 10.0 => format!(": {ratio:.1} times smaller"),
+        _ => format!(": {:.1} times larger", 1.0 / ratio),
+    }
+}
+
 fn words(document: &Document, stats: &RepositoryStats) -> String {
     let mut table = Table::new(&[
         ("", Align::Left),
@@ -86,7 +96,7 @@ fn words(document: &Document, stats: &RepositoryStats) -> String {
             units::bytes(packs.stored_bytes),
         ]);
     }
-    let ratio = stats.ratio().map_or(String::new(), |ratio| format!(": {ratio:.1} times smaller"));
+    let ratio = stats.ratio().map_or(String::new(), times);
     format!(
         "repository {} at {}\n\n{}\n{} of {} are kept in {}, {} in all{ratio}\n",
         document.repository,
@@ -97,4 +107,16 @@ fn words(document: &Document, stats: &RepositoryStats) -> String {
         text::count(document.objects, "object"),
         units::bytes(document.stored_bytes),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_told_from_its_better_side() {
+        assert_eq!(times(12.34), ": 12.3 times smaller");
+        assert_eq!(times(0.2), ": 5.0 times larger");
+        assert_eq!(times(0.99), "");
+    }
 }

@@ -3,23 +3,18 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
 use crate::base::secret::PASSWORD_VARIABLE;
 use crate::ops::Error;
-use crate::ops::snapshot::input::Input;
+use crate::ops::child::Running;
+use crate::ops::input::Input;
 use crate::ops::snapshot::stream::gather;
 use crate::ops::snapshot::{Made, Provenance, in_session, node_name};
-use crate::repo::Repository;
-
-/// How long a command may take to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::repo::{self, Repository};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -30,6 +25,8 @@ pub struct CommandRequest {
     pub command: Vec<OsString>,
     /// Whether output without a byte is fine.
     pub allow_empty: bool,
+    /// Whether all that the command starts is stopped with it; not where it may need a terminal.
+    pub own_group: bool,
 }
 
 /// Snapshots the standard output of a command.
@@ -42,79 +39,47 @@ pub fn snapshot_command(
 ) -> Result<Made, Error> {
     node_name(&request.name)?;
     in_session(repo, provenance, monitor, cancel, |session| {
-        let mut running = Running::start(&request.command)?;
-        let stdout = running.child.stdout.take().ok_or(crate::repo::Error::Worker)?;
-        let mut input = Input::new(stdout, cancel.clone());
-        gather(session, &request.name, &mut input, request.allow_empty, || running.finish())
+        let (name, mut running) = start(request)?;
+        let stdout = running.stdout().ok_or(repo::Error::Worker)?;
+        let mut input = Input::new(stdout, cancel);
+        gather(session, &request.name, &mut input, request.allow_empty, || {
+            finish(&name, &mut running, cancel)
+        })
     })
 }
 
-/// A running command; stopped when dropped before its end.
-struct Running {
-    name: String,
-    child: Child,
-    ended: bool,
+/// Starts the command; its name goes with it.
+fn start(request: &CommandRequest) -> Result<(String, Running), Error> {
+    let (program, arguments) = request.command.split_first().ok_or_else(|| Error::Usage {
+        message: "no command was given".into(),
+        hint: Some("write it after --: kamba-vault snapshot command --name NAME -- PROGRAM ARGUMENT…"),
+    })?;
+    let name = program.to_string_lossy().into_owned();
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::piped()).env_remove(PASSWORD_VARIABLE);
+    match Running::start(&mut command, request.own_group) {
+        Ok(running) => Ok((name, running)),
+        Err(source) => Err(Error::Start { command: name, source }),
+    }
 }
 
-impl Running {
-    fn start(command: &[OsString]) -> Result<Self, Error> {
-        let (program, arguments) = command.split_first().ok_or_else(|| Error::Usage {
-            message: "no command was given".into(),
-            hint: Some("write it after --: kamba-vault snapshot command --name NAME -- PROGRAM ARGUMENT…"),
-        })?;
-        let name = program.to_string_lossy().into_owned();
-        let mut command = Command::new(program);
-        command.args(arguments).stdout(Stdio::piped()).env_remove(PASSWORD_VARIABLE);
-        let started = command.spawn();
-        match started {
-            Ok(child) => Ok(Running { name, child, ended: false }),
-            Err(source) => Err(Error::Start { command: name, source }),
+/// Waits for the end and judges it. Output may end before the command does.
+fn finish(name: &str, running: &mut Running, cancel: &Cancel) -> Result<(), Error> {
+    match running.wait(cancel) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => {
+            Err(Error::Command { command: name.to_owned(), how: describe(status), stderr: String::new() })
         }
-    }
-
-    /// Waits for the end and judges it. Output may end before the command does.
-    fn finish(&mut self) -> Result<(), Error> {
-        let status = self.child.wait();
-        self.ended = true;
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Error::Command {
-                command: self.name.clone(),
-                how: describe(status),
-                stderr: String::new(),
-            }),
-            Err(source) => Err(Error::Start { command: self.name.clone(), source }),
-        }
+        Ok(None) => Err(repo::Error::Interrupted.into()),
+        Err(source) => Err(Error::Start { command: name.to_owned(), source }),
     }
 }
 
 /// How a process ended, in words.
-pub(super) fn describe(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended in an unknown way".into(),
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let step = Duration::from_millis(20);
-        let mut waited = Duration::ZERO;
-        while waited < GRACE {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(step);
-            waited += step;
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

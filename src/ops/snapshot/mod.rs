@@ -4,7 +4,6 @@
 
 mod command;
 mod db;
-mod input;
 mod parts;
 mod stream;
 
@@ -26,6 +25,9 @@ use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
 use crate::repo::session::{Added, Session, SessionOptions};
 use crate::repo::{self, Repository, roots};
+
+/// Characters of a bad name that an error shows.
+const NAME_SHOWN: usize = 40;
 
 /// Who makes a snapshot and how.
 #[derive(Clone, Debug)]
@@ -187,9 +189,13 @@ fn directory(session: &Session, mut nodes: Vec<Node>) -> Result<Vec<ListEntry>, 
 /// A name that a stream or database may have in a snapshot's tree.
 fn node_name(name: &str) -> Result<Vec<u8>, Error> {
     let node = Node::new(name, NodeType::Stream);
-    node.check_name().map_err(|e| Error::Usage {
-        message: format!("{name:?} cannot be a name in a snapshot: {e}"),
-        hint: Some("a name is not empty, not . or .., and has no slash in it"),
+    node.check_name().map_err(|_| {
+        let shown: String = name.chars().take(NAME_SHOWN).collect();
+        let more = if shown.len() < name.len() { "…" } else { "" };
+        Error::Usage {
+            message: format!("'{shown}{more}' cannot be a name in a snapshot"),
+            hint: Some("a name has 1 to 4096 bytes, is not . or .., and has no slash in it"),
+        }
     })?;
     Ok(name.as_bytes().to_vec())
 }

@@ -10,7 +10,7 @@ use crate::base::monitor::{Count, Monitor};
 use crate::format::node::{Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::ops::Error;
-use crate::ops::snapshot::input::Input;
+use crate::ops::input::Input;
 use crate::ops::snapshot::{Gathered, Made, Provenance, directory, in_session, node_name};
 use crate::repo::Repository;
 use crate::repo::session::Session;
@@ -34,7 +34,7 @@ pub fn snapshot_stdin<R: Read + AsFd>(
     cancel: &Cancel,
 ) -> Result<Made, Error> {
     node_name(&request.name)?;
-    let mut input = Input::new(input, cancel.clone());
+    let mut input = Input::new(input, cancel);
     in_session(repo, provenance, monitor, cancel, |session| {
         let mut gathered = gather(session, &request.name, &mut input, request.allow_empty, || Ok(()))?;
         gathered.end_unverified = true;

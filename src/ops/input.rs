@@ -1,43 +1,48 @@
-//! Reading that can be interrupted: waits for input and for the cancel flag at once, because a
-//! signal handler does not wake a blocking read. Serves prompts and what password commands print.
+//! A pipe, file or terminal that is read until its end or until the user asks to stop: a signal
+//! handler does not wake a blocking read, and a source that is silent for an hour must not make
+//! Ctrl-C wait for an hour.
 
-use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::clock::Cancel;
 
-/// How often a wait looks at the cancel flag.
-const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How long one wait lasts before the wish to stop is looked at.
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Bytes that the kernel is asked to keep in the pipe: fewer switches between writer and reader.
+const PIPE_SIZE: usize = 1 << 20;
 
-/// A file, pipe or terminal that stops waiting for bytes once the cancel flag is raised.
+/// A cancellable reader.
 #[derive(Debug)]
-pub struct Interruptible {
-    file: File,
+pub struct Input<R> {
+    inner: R,
     cancel: Cancel,
 }
 
-impl Interruptible {
-    /// Reads from `file` until `cancel` is raised.
-    pub fn new(file: File, cancel: &Cancel) -> Self {
-        Interruptible { file, cancel: cancel.clone() }
+impl<R: Read + AsFd> Input<R> {
+    /// Reads `inner` until `cancel`.
+    pub fn new(inner: R, cancel: &Cancel) -> Self {
+        // Not a pipe, or not allowed that much: then it stays as it is.
+        let _ = rustix::pipe::fcntl_setpipe_size(&inner, PIPE_SIZE);
+        Input { inner, cancel: cancel.clone() }
     }
 }
 
-impl Read for Interruptible {
+impl<R: Read + AsFd> Read for Input<R> {
     /// Like any reader; once cancelled, an error whose kind is not `Interrupted`, since every
     /// caller takes that one for a reason to try again.
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.cancel.is_cancelled() {
                 return Err(io::Error::other("interrupted"));
             }
-            let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
-            match poll(&mut fds, Some(&LOOK_EVERY)) {
+            let mut fds = [PollFd::new(&self.inner, PollFlags::IN)];
+            match poll(&mut fds, Some(&WAIT)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return self.file.read(into),
-                Err(error) => return Err(error.into()),
+                // Some files cannot be polled; reading them does not block.
+                Ok(_) | Err(_) => return self.inner.read(out),
             }
         }
     }
@@ -47,6 +52,7 @@ impl Read for Interruptible {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::fs::File;
     use std::io::Write;
     use std::os::fd::OwnedFd;
     use std::thread;
@@ -61,7 +67,7 @@ mod tests {
         let (reader, mut writer) = pipe();
         let feed = thread::spawn(move || writer.write_all(&[7; 300_000]));
         let mut got = Vec::new();
-        Interruptible::new(reader, &Cancel::new()).read_to_end(&mut got).unwrap();
+        Input::new(reader, &Cancel::new()).read_to_end(&mut got).unwrap();
         feed.join().unwrap().unwrap();
         assert_eq!(got, vec![7; 300_000]);
     }
@@ -71,7 +77,7 @@ mod tests {
         let (reader, writer) = pipe();
         let cancel = Cancel::new();
         let waiting = {
-            let mut input = Interruptible::new(reader, &cancel);
+            let mut input = Input::new(reader, &cancel);
             thread::spawn(move || input.read_to_end(&mut Vec::new()))
         };
         cancel.cancel();
