@@ -35,6 +35,8 @@ pub mod context {
     pub const SLOT_COMMITMENT: &str = "kamba-vault v1 slot commitment";
     /// Domain of wrapping a pack key.
     pub const PACK_KEY: &str = "kamba-vault v1 pack key";
+    /// The randomness of one encapsulation.
+    pub const EPHEMERAL: &str = "kamba-vault v1 ephemeral";
     /// Domain of signatures.
     pub const SIGNATURE: &str = "kamba-vault v1 signature";
 }
