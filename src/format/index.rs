@@ -405,7 +405,7 @@ fn read_segments(
         }
         let own = segments.get(pack.segments.clone()).unwrap_or_default();
         let (bases, chunks, end) = pack::sums(own);
-        pack::check_pack(own.len(), chunks, end).map_err(|reason| rows.error(reason))?;
+        pack::check_pack(own.len(), bases, chunks, end).map_err(|reason| rows.error(reason))?;
         if bases != pack.bases.len() {
             return Err(rows.inconsistent("a pack's segments do not add up to its number of bases"));
         }
