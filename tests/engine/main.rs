@@ -11,4 +11,5 @@ mod crash;
 mod damage;
 mod hostile;
 mod roundtrip;
+mod trust;
 mod writers;
