@@ -173,11 +173,6 @@ impl Unknown {
         Ok(())
     }
 
-    /// Whether nothing was kept.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Their tags and values, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.0.iter().map(|(tag, value)| (*tag, &**value))
@@ -225,11 +220,6 @@ impl<'a> RecordReader<'a> {
     /// The value of an attribute that must be there, at the end of the record.
     pub fn need<T>(&self, value: Option<T>, name: &'static str) -> Result<T, Error> {
         value.ok_or_else(|| self.reader.error(Reason::Missing(name)))
-    }
-
-    /// An error at the present place.
-    pub fn inconsistent(&self, what: &'static str) -> Error {
-        self.reader.inconsistent(what)
     }
 }
 

@@ -37,7 +37,8 @@ fn recipes() {
     );
     let rows: &[u8] = b"1\tana\n2\tben\n";
     let head: &[u8] = b"head";
-    let cases: [(&str, Vec<u8>, Vec<&[u8]>); 9] = [
+    type Case<'c> = (&'c str, Vec<u8>, Vec<&'c [u8]>);
+    let cases: [Case<'_>; 9] = [
         ("a stream that was not understood", recipe(&[8, 0x28]), vec![b"any bytes"]),
         ("an empty stream", recipe(&[8, 0x28]), vec![b""]),
         ("a table in COPY form", [&TABLE[..], &MARKED].concat(), vec![rows]),
