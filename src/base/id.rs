@@ -89,6 +89,15 @@ id_type!(
     /// A keyslot's name: the first 16 bytes of BLAKE3 over its stored bytes.
     SlotId, 16);
 
+impl SignerId {
+    /// The signer with this Ed25519 public key.
+    pub fn of_key(public: &[u8; 32]) -> Self {
+        let mut id = [0; SignerId::LEN];
+        id.copy_from_slice(&blake3::hash(public).as_bytes()[..SignerId::LEN]);
+        SignerId(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

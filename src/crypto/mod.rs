@@ -15,7 +15,7 @@ pub use aead::{AeadKey, Domain, Place, TAG_LEN};
 pub use error::Error;
 pub use kdf::{StreamHasher, derive, expand, hash, keyed_id};
 pub use random::{Random, SystemRandom};
-pub use sign::{Signer, Verifier, signer_id};
+pub use sign::{Signer, Verifier};
 pub use slot::{ArgonCost, SlotKeys, SlotSecret};
 pub use wrap::{KeyPair, WRAPPED_LEN, unwrap_key, wrap_key};
 

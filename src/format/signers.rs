@@ -48,7 +48,13 @@ pub struct SignerEntry {
 impl SignerEntry {
     /// An active signer with this key.
     pub fn new(public: [u8; 32], rights: u8, label: impl Into<String>) -> Self {
-        SignerEntry { id: id_of(&public), public, rights, state: SignerState::Active, label: label.into() }
+        SignerEntry {
+            id: SignerId::of_key(&public),
+            public,
+            rights,
+            state: SignerState::Active,
+            label: label.into(),
+        }
     }
 
     /// Whether it may sign what needs `right`, and is trusted to.
@@ -73,7 +79,7 @@ impl SignerEntry {
 
     fn read(item: &mut Reader<'_>) -> Result<Self, Error> {
         let (id, public) = (SignerId(item.array()?), item.array()?);
-        if id != id_of(&public) {
+        if id != SignerId::of_key(&public) {
             return Err(item.inconsistent("a signer's id is not that of its key"));
         }
         let rights = item.u8()?;
@@ -87,12 +93,6 @@ impl SignerEntry {
         };
         Ok(SignerEntry { id, public, rights, state, label: Text::LABEL.read(item)? })
     }
-}
-
-/// The signer id of a public key.
-fn id_of(public: &[u8; 32]) -> SignerId {
-    let hash = blake3::hash(public);
-    SignerId(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
 /// The body of a signer list.

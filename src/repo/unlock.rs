@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use crate::base::id::{RepositoryId, SignerId, SlotId};
 use crate::base::limits::{DERIVATIONS_MAX, SMALL_OBJECT_MAX};
 use crate::base::secret::{Secret32, SecretBytes};
-use crate::crypto::{self, AeadKey, ArgonCost, Domain, Place, Random, SlotSecret, Verifier, signer_id};
+use crate::crypto::{self, AeadKey, ArgonCost, Domain, Place, Random, SlotSecret, Verifier};
 use crate::format::config::ConfigBody;
 use crate::format::header::{Header, Kind};
 use crate::format::keyring::Keyring;
@@ -199,7 +199,7 @@ fn repository_id(backend: &dyn Backend) -> Result<RepositoryId, Error> {
 /// could bring a revoked signer back.
 pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<(Signers, ConfigBody), Error> {
     let admin = Verifier::new(&keys.ring().admin_public).map_err(Error::crypto("the keyring"))?;
-    let id = signer_id(&keys.ring().admin_public);
+    let id = SignerId::of_key(&keys.ring().admin_public);
     let open = |name: &str, kind| {
         let bytes = backend.get(name, SMALL_OBJECT_MAX)?;
         objects::open(keys, name, &[kind], &bytes, |object| {
