@@ -229,9 +229,10 @@ impl Error {
     pub fn object(&self) -> Option<&str> {
         match self {
             Error::Storage(e) => Some(&e.object),
-            Error::Format { object, .. } | Error::Crypto { object, .. } | Error::Damaged { object, .. } => {
-                Some(object)
-            }
+            Error::Format { object, .. }
+            | Error::Crypto { object, .. }
+            | Error::UnknownEpoch { object, .. }
+            | Error::Damaged { object, .. } => Some(object),
             _ => None,
         }
     }

@@ -108,7 +108,11 @@ fn what_a_failed_init_left_is_in_nobodys_way() {
     }
     let vault = Vault::of(memory);
     support::snapshot(&vault.repo, "a", b"stored").unwrap();
-    support::assert_clean(&vault.repo);
+    let notes = support::assert_clean(&vault.repo).notes;
+    for prefix in ["keys/", "signers/"] {
+        let named = |note: &&String| note.starts_with(prefix) && note.contains("another repository");
+        assert_eq!(notes.iter().filter(named).count(), 2, "{prefix}: {notes:#?}");
+    }
 }
 
 #[test]
