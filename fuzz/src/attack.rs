@@ -127,7 +127,7 @@ impl Attack<'_> {
         let hash = PackId(crypto::hash(&bytes));
         let name = match kind % 8 {
             0 => slot_name(&bytes),
-            1 => ObjectName::Signers(id.into()).to_string(),
+            1 => ObjectName::Signers(self.vault.keys.repository(), id.into()).to_string(),
             2 => ObjectName::Root(SessionId([id; 16])).to_string(),
             3 => ObjectName::Lease(SessionId([id; 16]), id.into()).to_string(),
             4 => index_name(&ObjectHash(hash.0)),

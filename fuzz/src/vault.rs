@@ -118,7 +118,7 @@ fn build() -> Vault {
     }
     objects.extend([
         small(&forge, Kind::Tombstone, root_name(&FENCED), &tombstone(&keys).encode()),
-        small(&forge, Kind::Lease, lease_name(&FENCED, 0), &lease().encode()),
+        small(&forge, Kind::Lease, lease_name(&FENCED, 0), &lease().encode().unwrap()),
     ]);
     Vault { objects, keys, parts: indexed, snapshots, dump: parts, info }
 }

@@ -89,19 +89,28 @@ id_type!(
     /// A keyslot's name: the first 16 bytes of BLAKE3 over its stored bytes.
     SlotId, 16);
 
+impl SignerId {
+    /// The signer with this Ed25519 public key.
+    pub fn of_key(public: &[u8; 32]) -> Self {
+        let mut id = [0; SignerId::LEN];
+        id.copy_from_slice(&blake3::hash(public).as_bytes()[..SignerId::LEN]);
+        SignerId(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn hex_round_trips_and_refuses_everything_else() {
-        let id = SessionId(*b"0123456789abcdef");
-        assert_eq!(SessionId::from_hex(&id.to_hex()), Some(id));
-        for bad in ["", "0", &id.to_hex()[1..], &id.to_hex().to_uppercase(), &"g".repeat(32)] {
-            // Upper case is refused so that an object has one name only.
-            if bad != id.to_hex() {
-                assert_eq!(SessionId::from_hex(bad), None, "{bad}");
-            }
+        let id = SessionId(*b"nopqrstuvwxyz{|}");
+        let hex = id.to_hex();
+        assert_eq!(SessionId::from_hex(&hex), Some(id));
+        assert!(hex.contains(['a', 'b', 'c', 'd', 'e', 'f']), "{hex}");
+        // Upper case is refused so that an object has one name only.
+        for bad in ["", "0", &hex[1..], &hex.to_uppercase(), &"g".repeat(32)] {
+            assert_eq!(SessionId::from_hex(bad), None, "{bad}");
         }
     }
 }

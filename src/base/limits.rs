@@ -29,7 +29,7 @@ pub const PACK_SIZE_AIM: u64 = 16 << 20;
 pub const PACK_SIZE_MAX: u64 = 64 << 20;
 /// Segments of one pack.
 pub const PACK_SEGMENTS_MAX: usize = 1 << 16;
-/// Chunks of one pack: 16 MiB of 256-byte chunks.
+/// Chunks of one pack: 16 MiB of 64-byte chunks.
 pub const PACK_CHUNKS_MAX: usize = 1 << 18;
 /// Largest sealed directory of a pack.
 pub const PACK_DIRECTORY_MAX: u32 = 32 << 20;
@@ -49,6 +49,8 @@ pub const INDEX_SUPERSEDES_MAX: usize = 1 << 16;
 pub const SMALL_OBJECT_MAX: u64 = 1 << 20;
 /// Attributes of one record (node, root, configuration).
 pub const ATTRIBUTES_MAX: usize = 256;
+/// Items of one list in a record: as many as fit a small object where an item is the id of a pack.
+pub const LIST_ITEMS_MAX: usize = 1 << 15;
 /// Largest encoded node: an inline content list, extended attributes and a name.
 pub const NODE_MAX: usize = 1 << 20;
 /// Longest name of a node.
@@ -57,7 +59,7 @@ pub const NAME_MAX: usize = 4096;
 pub const LIST_INLINE_MAX: usize = 16;
 /// Entries of one list chunk.
 pub const LIST_ENTRIES_MAX: usize = 2048;
-/// Levels of list chunks: 2048 entries each would address 2^121 bytes, so more is hostile.
+/// Levels of list chunks: 2048 entries each would address 2^112 bytes, so more is hostile.
 pub const LIST_DEPTH_MAX: u8 = 8;
 /// Levels of directories in one tree.
 pub const TREE_DEPTH_MAX: usize = 4096;
@@ -71,8 +73,8 @@ pub const ARGON_MEMORY_KIB_MAX: u32 = 1 << 20;
 pub const ARGON_PASSES_MAX: u32 = 16;
 /// Argon2id lanes a reader accepts.
 pub const ARGON_LANES_MAX: u32 = 16;
-/// Keyslots tried when unlocking.
-pub const KEYSLOTS_MAX: usize = 256;
+/// Keyslots for which a passphrase is stretched when unlocking: each costs a third of a second.
+pub const DERIVATIONS_MAX: usize = 256;
 /// Longest passphrase in bytes.
 pub const PASSPHRASE_MAX: usize = 1024;
 

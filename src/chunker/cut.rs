@@ -131,32 +131,6 @@ impl Chunker {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use proptest::prelude::*;
-
-    /// The algorithm as the specification states it, one byte at a time.
-    fn reference(bytes: &[u8], settings: Settings, gear: &[u64; 256], masks: (u64, u64)) -> usize {
-        let (min, avg, max) = (settings.min() as usize, settings.avg() as usize, settings.max() as usize);
-        if bytes.len() <= min {
-            return bytes.len();
-        }
-        let end = bytes.len().min(max);
-        let normal = end.min(avg);
-        // Bytes are taken in pairs from `min`; the first of a pair is added shifted once more and
-        // compared against masks shifted once.
-        let mut hash = 0u64;
-        for pair in min / 2..end / 2 {
-            let (mask, i) = (if pair < normal / 2 { masks.0 } else { masks.1 }, pair * 2);
-            hash = (hash << 2).wrapping_add(gear[usize::from(bytes[i])] << 1);
-            if hash & (mask << 1) == 0 {
-                return i;
-            }
-            hash = hash.wrapping_add(gear[usize::from(bytes[i + 1])]);
-            if hash & mask == 0 {
-                return i + 1;
-            }
-        }
-        end
-    }
 
     fn table(seed: u8) -> [u8; GEAR_BYTES] {
         let mut table = [0; GEAR_BYTES];
@@ -193,26 +167,5 @@ mod tests {
         }
         let mean = data.len() / count;
         assert!((12 << 10..26 << 10).contains(&mean), "mean {mean}");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-        #[test]
-        fn the_crate_does_what_the_specification_says(
-            seed in 0u8..8, bits in 14u32..16, len in 0usize..400_000, modulus in prop::sample::select(vec![1u8, 2, 5, 255]),
-        ) {
-            let settings = Settings::new(1 << bits).unwrap();
-            let chunker = Chunker::new(settings, &table(seed));
-            let mut data = stream(seed, len);
-            data.iter_mut().for_each(|b| *b %= modulus);
-            let masks = select_masks(settings.avg() as usize, Normalization::Level1);
-            let mut at = 0;
-            while at < data.len() {
-                let len = chunker.cut(&data[at..]);
-                prop_assert_eq!(len, reference(&data[at..], settings, &chunker.gear, masks));
-                prop_assert!(len > 0 && len <= settings.max() as usize);
-                at += len;
-            }
-        }
     }
 }

@@ -1,13 +1,11 @@
-//! Decompressing a segment: to exactly the length that the directory promises, never more (I-9).
+//! Decompressing a segment: to exactly the length that the directory promises, never more (I-9). A frame
+//! is decoded at one go into space of that length, so the window it asks for costs nothing.
 
 use zstd::bulk;
-use zstd::zstd_safe::{DParameter, find_frame_compressed_size, get_error_name};
+use zstd::zstd_safe::{find_frame_compressed_size, get_error_name};
 
 use crate::base::limits::SEGMENT_PLAIN_MAX;
 use crate::codec::Error;
-
-/// log2 of the largest window that a frame may ask for: the largest segment's.
-const WINDOW_LOG_MAX: u32 = SEGMENT_PLAIN_MAX.ilog2();
 
 /// A reusable decompressor, one per thread. Its context is made at first use.
 #[derive(Default)]
@@ -54,9 +52,7 @@ impl Decompressor {
     fn context(&mut self) -> Result<&mut bulk::Decompressor<'static>, Error> {
         if self.context.is_none() {
             let fail = |e: std::io::Error| Error::Zstd(e.to_string());
-            let mut made = bulk::Decompressor::new().map_err(fail)?;
-            made.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(fail)?;
-            self.context = Some(made);
+            self.context = Some(bulk::Decompressor::new().map_err(fail)?);
         }
         self.context.as_mut().ok_or_else(|| Error::Zstd("no context".into()))
     }

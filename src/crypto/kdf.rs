@@ -1,5 +1,8 @@
 //! BLAKE3 in its four modes: plain hash (names of objects), keyed hash (ids of chunks),
-//! key derivation, and its extendable output (gear table, padding).
+//! key derivation, and its extendable output (gear table, padding). A hasher remembers what it was
+//! fed, so those that are fed keys are wiped.
+
+use zeroize::Zeroizing;
 
 use crate::base::secret::Secret32;
 
@@ -15,18 +18,25 @@ pub fn keyed_id(key: &Secret32, plain: &[u8]) -> [u8; 32] {
 
 /// A 32-byte key for the purpose `context` from `parts`, which are hashed one after another.
 pub fn derive(context: &str, parts: &[&[u8]]) -> Secret32 {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
+    let mut hasher = Zeroizing::new(blake3::Hasher::new_derive_key(context));
     for part in parts {
         hasher.update(part);
     }
-    Secret32(*hasher.finalize().as_bytes())
+    let mut key = Secret32([0; 32]);
+    Zeroizing::new(hasher.finalize_xof()).fill(&mut key.0);
+    key
 }
 
 /// Fills `out` with the extendable output for `context` and `key`.
 pub fn expand(context: &str, key: &Secret32, out: &mut [u8]) {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
+    output(context, key).fill(out);
+}
+
+/// The same as a stream.
+pub(super) fn output(context: &str, key: &Secret32) -> Zeroizing<blake3::OutputReader> {
+    let mut hasher = Zeroizing::new(blake3::Hasher::new_derive_key(context));
     hasher.update(key.bytes());
-    hasher.finalize_xof().fill(out);
+    Zeroizing::new(hasher.finalize_xof())
 }
 
 /// Incremental plain BLAKE3, for streams that do not fit in memory and for packs as they grow.

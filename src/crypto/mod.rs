@@ -15,7 +15,7 @@ pub use aead::{AeadKey, Domain, Place, TAG_LEN};
 pub use error::Error;
 pub use kdf::{StreamHasher, derive, expand, hash, keyed_id};
 pub use random::{Random, SystemRandom};
-pub use sign::{Signer, Verifier, signer_id};
+pub use sign::{Signer, Verifier};
 pub use slot::{ArgonCost, SlotKeys, SlotSecret};
 pub use wrap::{KeyPair, WRAPPED_LEN, unwrap_key, wrap_key};
 
@@ -35,6 +35,8 @@ pub mod context {
     pub const SLOT_COMMITMENT: &str = "kamba-vault v1 slot commitment";
     /// Domain of wrapping a pack key.
     pub const PACK_KEY: &str = "kamba-vault v1 pack key";
+    /// The randomness of one encapsulation.
+    pub const EPHEMERAL: &str = "kamba-vault v1 ephemeral";
     /// Domain of signatures.
     pub const SIGNATURE: &str = "kamba-vault v1 signature";
 }

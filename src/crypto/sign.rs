@@ -5,7 +5,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::base::id::SignerId;
 use crate::base::secret::Secret32;
-use crate::crypto::{Error, context, hash};
+use crate::crypto::{Error, context};
 
 /// A keyring's own signing key.
 pub struct Signer {
@@ -19,13 +19,6 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-/// The id of the signer with this public key: the first half of its BLAKE3.
-pub fn signer_id(public: &[u8; 32]) -> SignerId {
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash(public)[..16]);
-    SignerId(id)
-}
-
 fn message(bytes: &[u8]) -> Vec<u8> {
     [context::SIGNATURE.as_bytes(), bytes].concat()
 }
@@ -34,7 +27,7 @@ impl Signer {
     /// The signer whose seed is `seed`.
     pub fn new(seed: &Secret32) -> Self {
         let key = SigningKey::from_bytes(seed.bytes());
-        let id = signer_id(key.verifying_key().as_bytes());
+        let id = SignerId::of_key(key.verifying_key().as_bytes());
         Signer { key, id }
     }
 

@@ -5,11 +5,11 @@
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{Kem, X25519HkdfSha256};
-
 use hpke::{Deserializable, OpModeR, OpModeS, PskBundle, Serializable};
+use zeroize::Zeroizing;
 
 use crate::base::secret::Secret32;
-use crate::crypto::{Error, Random, context};
+use crate::crypto::{Error, Random, context, kdf};
 
 /// Length of a wrapped key: encapsulated key 32, ciphertext 32, tag 16.
 pub const WRAPPED_LEN: usize = 80;
@@ -84,20 +84,17 @@ pub fn unwrap_key(
         b"",
     )
     .map_err(|_| Error::Unwrap)?;
-    let opened = zeroize::Zeroizing::new(opened);
+    let opened = Zeroizing::new(opened);
     Ok(Secret32(opened.as_slice().try_into().map_err(|_| Error::Unwrap)?))
 }
 
 /// The generator HPKE asks for, fed from 32 bytes of the caller's randomness through BLAKE3's
 /// extendable output, so that randomness stays handed in.
-struct SeededRng(blake3::OutputReader);
+struct SeededRng(Zeroizing<blake3::OutputReader>);
 
 impl SeededRng {
     fn new(random: &dyn Random) -> Result<Self, Error> {
-        let seed = random.secret()?;
-        let mut hasher = blake3::Hasher::new_derive_key("kamba-vault v1 ephemeral");
-        hasher.update(seed.bytes());
-        Ok(SeededRng(hasher.finalize_xof()))
+        Ok(SeededRng(kdf::output(context::EPHEMERAL, &random.secret()?)))
     }
 }
 

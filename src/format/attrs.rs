@@ -7,6 +7,54 @@ use crate::base::limits;
 use crate::format::error::{Error, Reason};
 use crate::format::wire::{Reader, Writer};
 
+/// A kind of text, with its limit. Who writes one and who reads it ask here, so that nothing is written
+/// that nobody can read.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    what: &'static str,
+    max: usize,
+}
+
+impl Text {
+    /// Of a machine.
+    pub const HOST: Text = Text { what: "a host's name", max: limits::NAME_MAX };
+    /// Of a user.
+    pub const USER: Text = Text { what: "a user's name", max: limits::NAME_MAX };
+    /// Of a group of users.
+    pub const GROUP: Text = Text { what: "a group's name", max: limits::NAME_MAX };
+    /// Of a program, with its version.
+    pub const PROGRAM: Text = Text { what: "a program's name", max: limits::NAME_MAX };
+    /// What a session is for.
+    pub const PURPOSE: Text = Text { what: "a purpose", max: limits::NAME_MAX };
+    /// What a key is called.
+    pub const LABEL: Text = Text { what: "a label", max: limits::NAME_MAX };
+    /// What a user says about a snapshot or a repository.
+    pub const DESCRIPTION: Text = Text { what: "a description", max: limits::NODE_MAX };
+
+    /// Fails, for the record `of`, if `text` is longer than may be.
+    pub fn check(self, of: &'static str, text: &str) -> Result<(), Error> {
+        let (what, len, max) = (self.what, text.len() as u64, self.max as u64);
+        if len > max { Err(Error::new(of, Reason::TooLarge { what, len, max })) } else { Ok(()) }
+    }
+
+    /// Reads the rest of `reader` as such a text.
+    pub fn read(self, reader: &mut Reader<'_>) -> Result<String, Error> {
+        reader.limit(self.what, reader.remaining() as u64, self.max as u64)?;
+        reader.rest_as_text()
+    }
+
+    /// The same as `check` for a text that may be absent.
+    pub fn check_some(self, of: &'static str, text: Option<&String>) -> Result<(), Error> {
+        text.map_or(Ok(()), |text| self.check(of, text))
+    }
+}
+
+/// Fails, for the record `of`, if a list has more items than may be (I-9).
+pub fn check_items(of: &'static str, count: usize) -> Result<(), Error> {
+    let (what, len, max) = ("the number of items of a list", count as u64, limits::LIST_ITEMS_MAX as u64);
+    if len > max { Err(Error::new(of, Reason::TooLarge { what, len, max })) } else { Ok(()) }
+}
+
 /// One attribute as it was read: its value is still in its encoded form.
 #[derive(Clone, Debug)]
 pub struct Attribute<'a> {
@@ -51,10 +99,9 @@ impl<'a> Attribute<'a> {
         Ok(self.value)
     }
 
-    /// The value as text of at most `max` bytes.
-    pub fn string(&self, what: &'static str, max: usize) -> Result<String, Error> {
-        self.bytes(what, max)?;
-        self.reader().rest_as_text()
+    /// The value as text of that kind.
+    pub fn text(&self, kind: Text) -> Result<String, Error> {
+        self.whole(|reader| kind.read(reader))
     }
 
     /// The items of a list, each read by `item`; an empty list must be absent instead. Space is taken
@@ -73,6 +120,7 @@ impl<'a> Attribute<'a> {
             let len = ahead.length("an item of a list", limits::NODE_MAX)?;
             ahead.bytes(len)?;
             count += 1;
+            check_items(self.what, count).map_err(|error| reader.error(error.reason))?;
         }
         let mut items = Vec::with_capacity(count);
         while reader.remaining() > 0 {
@@ -125,11 +173,6 @@ impl Unknown {
         Ok(())
     }
 
-    /// Whether nothing was kept.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Their tags and values, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.0.iter().map(|(tag, value)| (*tag, &**value))
@@ -177,11 +220,6 @@ impl<'a> RecordReader<'a> {
     /// The value of an attribute that must be there, at the end of the record.
     pub fn need<T>(&self, value: Option<T>, name: &'static str) -> Result<T, Error> {
         value.ok_or_else(|| self.reader.error(Reason::Missing(name)))
-    }
-
-    /// An error at the present place.
-    pub fn inconsistent(&self, what: &'static str) -> Error {
-        self.reader.inconsistent(what)
     }
 }
 
@@ -318,6 +356,19 @@ mod tests {
             let bytes = write(&record);
             prop_assert_eq!(&read(&bytes).unwrap(), &record);
             testing::canonical(&bytes, read, write);
+        }
+    }
+
+    #[test]
+    fn lists_have_a_limit_before_space_is_taken() {
+        let items = |count| {
+            let mut out = Vec::new();
+            Writer::new(&mut out).u8(8).varint(count as u64).zeros(count);
+            read(&out).map(|(_, items, _)| items.len())
+        };
+        assert_eq!(items(limits::LIST_ITEMS_MAX).unwrap(), limits::LIST_ITEMS_MAX);
+        for count in [limits::LIST_ITEMS_MAX + 1, limits::NODE_MAX] {
+            assert!(matches!(items(count).unwrap_err().reason, Reason::TooLarge { .. }));
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::base::clock::Timestamp;
 use crate::base::id::RepositoryId;
 use crate::base::limits;
-use crate::format::attrs::{RecordReader, RecordWriter, Unknown};
+use crate::format::attrs::{RecordReader, RecordWriter, Text, Unknown};
 use crate::format::error::{Error, Reason};
 
 const WHAT: &str = "configuration";
@@ -72,17 +72,14 @@ pub struct ConfigBody {
     pub probe: Probe,
     /// What the user called it.
     pub description: Option<String>,
-    /// Size at which packs are closed, in bytes.
-    pub pack_aim: Option<u64>,
-    /// Plaintext that a segment of several chunks aims at, in bytes.
-    pub segment_aim: Option<u64>,
-    /// Attributes that this version does not know.
+    /// Attributes that this version does not know, or leaves to later ones.
     pub unknown: Unknown,
 }
 
 impl ConfigBody {
-    /// Checks that the chunk sizes belong together.
+    /// Checks that the chunk sizes belong together, and what else must hold.
     pub fn check(&self) -> Result<(), Error> {
+        Text::DESCRIPTION.check_some(WHAT, self.description.as_ref())?;
         let avg = u64::from(self.chunk_avg);
         let possible = self.chunk_avg.is_power_of_two()
             && (limits::CHUNK_AVG_MIN..=limits::CHUNK_AVG_MAX).contains(&self.chunk_avg)
@@ -112,8 +109,6 @@ impl ConfigBody {
             .opt_u64(12, self.probe.create_if_absent.map(CreateIfAbsent::to_u64))
             .opt_u64(14, self.probe.list_after_write.map(u64::from))
             .opt_bytes(16, self.description.as_deref().map(str::as_bytes))
-            .opt_u64(18, self.pack_aim)
-            .opt_u64(20, self.segment_aim)
             .finish();
         Ok(out)
     }
@@ -123,7 +118,6 @@ impl ConfigBody {
         let mut record = RecordReader::new(WHAT, bytes);
         let (mut repository, mut avg, mut min, mut max) = (None, None, None, None);
         let (mut depth, mut created, mut description) = (None, None, None);
-        let (mut pack_aim, mut segment_aim) = (None, None);
         let (mut probe, mut unknown) = (Probe::default(), Unknown::default());
         while let Some(attribute) = record.next_attribute()? {
             match attribute.tag {
@@ -138,9 +132,7 @@ impl ConfigBody {
                     seen @ 0..=1 => probe.list_after_write = Some(seen == 1),
                     _ => return Err(attribute.inconsistent("a flag is neither 0 nor 1")),
                 },
-                16 => description = Some(attribute.string("a description", limits::NODE_MAX)?),
-                18 => pack_aim = Some(attribute.u64()?),
-                20 => segment_aim = Some(attribute.u64()?),
+                16 => description = Some(attribute.text(Text::DESCRIPTION)?),
                 _ => unknown.keep(&attribute)?,
             }
         }
@@ -153,8 +145,6 @@ impl ConfigBody {
             created: record.need(created, "time of creation")?,
             probe,
             description,
-            pack_aim,
-            segment_aim,
             unknown,
         };
         config.check()?;
@@ -171,26 +161,22 @@ mod tests {
 
     fn configs() -> impl Strategy<Value = ConfigBody> {
         let probe = (proptest::option::of(1u64..6), any::<Option<bool>>());
-        let aims = any::<(Option<u64>, Option<u64>)>();
-        (any::<[u8; 16]>(), 0u32..9, 0u8..=32, any::<i64>(), probe, aims, proptest::option::of(".{0,9}"))
-            .prop_map(|(repository, shift, delta_depth, created, (create, list), aims, description)| {
-                ConfigBody {
-                    repository: RepositoryId(repository),
-                    chunk_avg: (16 << 10) << shift,
-                    chunk_min: (4 << 10) << shift,
-                    chunk_max: (64 << 10) << shift,
-                    delta_depth,
-                    created: Timestamp(created),
-                    probe: Probe {
-                        create_if_absent: create.map(CreateIfAbsent::from_u64),
-                        list_after_write: list,
-                    },
-                    description,
-                    pack_aim: aims.0,
-                    segment_aim: aims.1,
-                    unknown: Unknown::default(),
-                }
-            })
+        (any::<[u8; 16]>(), 0u32..9, 0u8..=32, any::<i64>(), probe, proptest::option::of(".{0,9}")).prop_map(
+            |(repository, shift, delta_depth, created, (create, list), description)| ConfigBody {
+                repository: RepositoryId(repository),
+                chunk_avg: (16 << 10) << shift,
+                chunk_min: (4 << 10) << shift,
+                chunk_max: (64 << 10) << shift,
+                delta_depth,
+                created: Timestamp(created),
+                probe: Probe {
+                    create_if_absent: create.map(CreateIfAbsent::from_u64),
+                    list_after_write: list,
+                },
+                description,
+                unknown: Unknown::default(),
+            },
+        )
     }
 
     proptest! {

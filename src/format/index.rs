@@ -177,8 +177,6 @@ pub struct IndexPart<'a> {
     rows: &'a [[u8; CHUNK_ROW]],
     /// For each chunk in the order of the packs, the number of its row.
     row_of: Vec<u32>,
-    /// For each chunk in the order of the packs, where it begins in its segment's plaintext.
-    plain_offsets: Vec<u32>,
 }
 
 impl<'a> IndexPart<'a> {
@@ -201,15 +199,7 @@ impl<'a> IndexPart<'a> {
         let start = reader.offset();
         let (rows, _) = reader.bytes(chunk_count * CHUNK_ROW)?.as_chunks();
         reader.finish()?;
-        let mut part = IndexPart {
-            supersedes,
-            packs,
-            segments,
-            bases,
-            rows,
-            row_of: Vec::new(),
-            plain_offsets: Vec::new(),
-        };
+        let mut part = IndexPart { supersedes, packs, segments, bases, rows, row_of: Vec::new() };
         part.check_rows().map_err(|(row, reason)| Error {
             what: WHAT,
             offset: start + (row * CHUNK_ROW) as u64,
@@ -249,32 +239,11 @@ impl<'a> IndexPart<'a> {
         self.rows.iter().filter_map(ChunkRow::read)
     }
 
-    /// The rows of one chunk: every place in this part where it lies.
-    pub fn find(&self, id: &ChunkId) -> impl Iterator<Item = ChunkRow> + '_ {
-        let id = *id;
-        let first = self.rows.partition_point(|row| row[..32] < id.0[..]);
-        let rest = self.rows.get(first..).unwrap_or_default();
-        rest.iter().filter_map(ChunkRow::read).take_while(move |row| row.id == id)
-    }
-
-    /// The segment in which a row's chunk lies.
-    pub fn segment_of(&self, row: &ChunkRow) -> Option<&Segment> {
-        self.segments(self.packs.get(row.pack as usize)?).get(row.segment as usize)
-    }
-
-    /// Where a row's chunk begins in the plaintext of its segment.
-    pub fn plain_offset(&self, row: &ChunkRow) -> Option<u32> {
-        self.plain_offsets.get(self.slot(row)?).copied()
-    }
-
     /// The directory of a pack of this part, as the pack itself has it.
     pub fn directory(&self, pack: &PackRow) -> Directory {
         let bases = self.bases.get(pack.bases.clone()).unwrap_or_default();
         let rows = self.row_of.get(pack.chunks.clone()).unwrap_or_default();
-        let chunks = rows.iter().filter_map(|row| {
-            let row = ChunkRow::read(self.rows.get(*row as usize)?)?;
-            Some(ChunkEntry { id: row.id, len: row.len, kind: row.kind })
-        });
+        let chunks = rows.iter().filter_map(|row| self.entry(*row));
         Directory::from_parts(
             pack.kind,
             self.segments(pack).to_vec(),
@@ -327,35 +296,27 @@ impl<'a> IndexPart<'a> {
         self.check_segments()
     }
 
-    /// Checks that the chunks of each segment add up to it, and notes where each begins.
-    fn check_segments(&mut self) -> Result<(), (usize, Reason)> {
-        let mut offsets = Vec::with_capacity(self.rows.len());
+    /// Checks the chunks of each segment as those in a pack's directory.
+    fn check_segments(&self) -> Result<(), (usize, Reason)> {
+        let mut chunks = Vec::new();
         for pack in &self.packs {
             for segment in self.segments(pack) {
                 let first = pack.chunks.start + segment.first_chunk as usize;
-                let mut plain = 0u32;
-                for slot in first..first + usize::from(segment.chunk_count) {
-                    let number = self.row_of.get(slot).copied().unwrap_or_default() as usize;
-                    let fail = |reason| (number, Reason::Inconsistent(reason));
-                    let row = self.rows.get(number).and_then(ChunkRow::read);
-                    let row = row.ok_or(fail("a chunk lies outside of its pack"))?;
-                    if row.len == 0 || row.len > limits::CHUNK_LEN_MAX {
-                        return Err(fail("a chunk's length is out of bounds"));
-                    }
-                    if row.kind.pack_kind() != pack.kind {
-                        return Err(fail("a chunk lies in a pack of the wrong family"));
-                    }
-                    offsets.push(plain);
-                    plain = plain.checked_add(row.len).ok_or(fail("a segment's chunks exceed it"))?;
-                }
-                if plain != segment.plain_len {
-                    let reason = "a segment's chunks do not add up to its length";
-                    return Err((0, Reason::Inconsistent(reason)));
-                }
+                let slots = first..first + usize::from(segment.chunk_count);
+                let rows = self.row_of.get(slots).unwrap_or_default();
+                chunks.clear();
+                chunks.extend(rows.iter().filter_map(|row| self.entry(*row)));
+                let row = rows.first().map_or(0, |row| *row as usize);
+                pack::check_chunks(pack.kind, segment, &chunks).map_err(|reason| (row, reason))?;
             }
         }
-        self.plain_offsets = offsets;
         Ok(())
+    }
+
+    /// What the row with this number says of its chunk.
+    fn entry(&self, row: u32) -> Option<ChunkEntry> {
+        let row = ChunkRow::read(self.rows.get(row as usize)?)?;
+        Some(ChunkEntry { id: row.id, len: row.len, kind: row.kind })
     }
 }
 
@@ -405,7 +366,7 @@ fn read_segments(
         }
         let own = segments.get(pack.segments.clone()).unwrap_or_default();
         let (bases, chunks, end) = pack::sums(own);
-        pack::check_pack(own.len(), chunks, end).map_err(|reason| rows.error(reason))?;
+        pack::check_pack(own.len(), bases, chunks, end).map_err(|reason| rows.error(reason))?;
         if bases != pack.bases.len() {
             return Err(rows.inconsistent("a pack's segments do not add up to its number of bases"));
         }

@@ -6,9 +6,8 @@ use zeroize::Zeroizing;
 
 use crate::base::clock::Timestamp;
 use crate::base::id::RepositoryId;
-use crate::base::limits;
 use crate::base::secret::Secret32;
-use crate::format::attrs::{RecordReader, RecordWriter, Unknown};
+use crate::format::attrs::{RecordReader, RecordWriter, Text, Unknown, check_items};
 use crate::format::error::{Error, Reason};
 use crate::format::wire::{Reader, Writer, varint_len};
 
@@ -179,7 +178,7 @@ impl Keyring {
                     None => return Err(attribute.inconsistent("its role is unknown")),
                 },
                 3 => repository = Some(RepositoryId(attribute.array()?)),
-                5 => label = Some(attribute.string("a label", limits::NAME_MAX)?),
+                5 => label = Some(attribute.text(Text::LABEL)?),
                 7 => signing_seed = Some(Secret32(attribute.array()?)),
                 9 => admin_public = Some(attribute.array()?),
                 11 => {
@@ -209,12 +208,17 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Checks that the keys are those of the role.
+    /// Checks that the keys are those of the role, and what else must hold.
     fn check(&self) -> Result<(), Error> {
+        Text::LABEL.check(WHAT, &self.label)?;
+        check_items(WHAT, self.epochs.len())?;
         let wrong = |what| Err(Error::new(WHAT, Reason::Inconsistent(what)));
         let role = self.role;
         if self.epochs.is_empty() {
             return wrong("it has no epoch");
+        }
+        if self.epochs.iter().any(|keys| keys.epoch == 0) {
+            return wrong("an epoch is zero");
         }
         if !self.epochs.is_sorted_by(|a, b| a.epoch < b.epoch) {
             return wrong("its epochs do not ascend");
@@ -290,6 +294,7 @@ impl EpochKeys {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::limits;
     use crate::format::testing;
     use proptest::prelude::*;
 
@@ -356,6 +361,16 @@ mod tests {
         let mut bent = keyring(Role::Admin, 2, "x");
         bent.epochs.swap(0, 1);
         assert!(bent.encode().is_err());
+        bent.epochs.swap(0, 1);
+        bent.epochs[0].epoch = 0;
+        assert!(bent.encode().is_err());
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let label = |over| keyring(Role::Admin, 1, &"x".repeat(limits::NAME_MAX + over));
+        assert_eq!(Keyring::decode(&label(0).encode().unwrap()).unwrap(), label(0));
+        assert!(label(1).encode().is_err());
     }
 
     fn same_keys(a: Role, b: Role) -> bool {

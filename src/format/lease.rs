@@ -3,9 +3,10 @@
 
 use crate::base::clock::Timestamp;
 use crate::base::id::SessionId;
-use crate::base::limits;
-use crate::format::attrs::{RecordReader, RecordWriter, Unknown};
+use crate::format::attrs::{RecordReader, RecordWriter, Text, Unknown};
 use crate::format::error::Error;
+
+const WHAT: &str = "lease";
 
 /// The body of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +30,10 @@ pub struct LeaseBody {
 }
 
 impl LeaseBody {
-    /// The record.
-    pub fn encode(&self) -> Vec<u8> {
+    /// The record; refused if nobody could read it.
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        Text::HOST.check(WHAT, &self.host)?;
+        Text::PURPOSE.check(WHAT, &self.purpose)?;
         let mut out = Vec::new();
         RecordWriter::new(&mut out, &self.unknown)
             .bytes(1, &self.session.0)
@@ -41,12 +44,12 @@ impl LeaseBody {
             .i64(11, self.expires.0)
             .bytes(13, self.purpose.as_bytes())
             .finish();
-        out
+        Ok(out)
     }
 
     /// Reads the record.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut record = RecordReader::new("lease", bytes);
+        let mut record = RecordReader::new(WHAT, bytes);
         let (mut session, mut counter, mut host, mut process) = (None, None, None, None);
         let (mut taken, mut expires, mut purpose) = (None, None, None);
         let mut unknown = Unknown::default();
@@ -54,11 +57,11 @@ impl LeaseBody {
             match attribute.tag {
                 1 => session = Some(SessionId(attribute.array()?)),
                 3 => counter = Some(attribute.u32()?),
-                5 => host = Some(attribute.string("a host's name", limits::NAME_MAX)?),
+                5 => host = Some(attribute.text(Text::HOST)?),
                 7 => process = Some(attribute.u64()?),
                 9 => taken = Some(Timestamp(attribute.i64()?)),
                 11 => expires = Some(Timestamp(attribute.i64()?)),
-                13 => purpose = Some(attribute.string("a purpose", limits::NAME_MAX)?),
+                13 => purpose = Some(attribute.text(Text::PURPOSE)?),
                 _ => unknown.keep(&attribute)?,
             }
         }
@@ -99,9 +102,31 @@ mod tests {
                 purpose,
                 unknown: Unknown::default(),
             };
-            let bytes = body.encode();
+            let bytes = body.encode().unwrap();
             prop_assert_eq!(&LeaseBody::decode(&bytes).unwrap(), &body);
-            testing::canonical(&bytes, LeaseBody::decode, LeaseBody::encode);
+            testing::canonical(&bytes, LeaseBody::decode, |body| body.encode().unwrap());
+        }
+
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let text = |over| "x".repeat(crate::base::limits::NAME_MAX + over);
+        for (host, purpose, fits) in
+            [(0, 0, true), (1, 0, false), (0, 1, false)].map(|(a, b, fits)| (text(a), text(b), fits))
+        {
+            let body = LeaseBody {
+                session: SessionId([1; 16]),
+                counter: 0,
+                host,
+                process: 1,
+                taken: Timestamp(0),
+                expires: Timestamp(0),
+                purpose,
+                unknown: Unknown::default(),
+            };
+            let read = body.encode().map(|bytes| LeaseBody::decode(&bytes).unwrap());
+            assert_eq!(read.ok(), fits.then_some(body));
         }
     }
 }

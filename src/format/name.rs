@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::base::id::{ObjectHash, PackId, SessionId, SlotId, unhex};
+use crate::base::id::{ObjectHash, PackId, RepositoryId, SessionId, SlotId, unhex};
 use crate::base::kind::PackKind;
 
 /// The name of the repository's configuration.
@@ -36,8 +36,9 @@ pub enum ObjectName {
     Config,
     /// A keyslot.
     KeySlot(SlotId),
-    /// The list of signers of a generation.
-    Signers(u32),
+    /// A repository's list of signers, of a generation. An `init` that died or lost a race leaves one
+    /// of a repository that never came to be.
+    Signers(RepositoryId, u32),
     /// A pack.
     Pack(PackKind, PackId),
     /// An index part.
@@ -57,7 +58,10 @@ impl ObjectName {
         let (prefix, rest) = name.split_at(name.find('/')? + 1);
         match prefix {
             KEYS => SlotId::from_hex(rest).map(ObjectName::KeySlot),
-            SIGNERS => parse_u32(rest).map(ObjectName::Signers),
+            SIGNERS => {
+                let (repository, generation) = rest.split_once('-')?;
+                Some(ObjectName::Signers(RepositoryId::from_hex(repository)?, parse_u32(generation)?))
+            }
             DATA => parse_fanned(rest).map(|id| ObjectName::Pack(PackKind::Data, id)),
             META => parse_fanned(rest).map(|id| ObjectName::Pack(PackKind::Meta, id)),
             INDEX => ObjectHash::from_hex(rest).map(ObjectName::Index),
@@ -76,7 +80,9 @@ impl fmt::Display for ObjectName {
         match self {
             ObjectName::Config => f.write_str(CONFIG),
             ObjectName::KeySlot(id) => write!(f, "{KEYS}{id}"),
-            ObjectName::Signers(generation) => write!(f, "{SIGNERS}{generation:08x}"),
+            ObjectName::Signers(repository, generation) => {
+                write!(f, "{SIGNERS}{repository}-{generation:08x}")
+            }
             ObjectName::Pack(kind, id) => {
                 let hex = id.to_hex();
                 write!(f, "{}{}/{hex}", pack_prefix(*kind), &hex[..2])
@@ -121,9 +127,9 @@ pub fn keyslot_name(slot: &SlotId) -> String {
     ObjectName::KeySlot(*slot).to_string()
 }
 
-/// The name of a list of signers.
-pub fn signers_name(generation: u32) -> String {
-    ObjectName::Signers(generation).to_string()
+/// The name of a repository's list of signers.
+pub fn signers_name(repository: &RepositoryId, generation: u32) -> String {
+    ObjectName::Signers(*repository, generation).to_string()
 }
 
 /// Whether this version leaves what lies at `name` to later ones.
@@ -150,7 +156,7 @@ mod tests {
         prop_oneof![
             Just(ObjectName::Config),
             any::<[u8; 16]>().prop_map(|id| ObjectName::KeySlot(SlotId(id))),
-            any::<u32>().prop_map(ObjectName::Signers),
+            any::<([u8; 16], u32)>().prop_map(|(id, n)| ObjectName::Signers(RepositoryId(id), n)),
             any::<[u8; 32]>().prop_map(|id| ObjectName::Pack(PackKind::Data, PackId(id))),
             any::<[u8; 32]>().prop_map(|id| ObjectName::Pack(PackKind::Meta, PackId(id))),
             any::<[u8; 32]>().prop_map(|id| ObjectName::Index(ObjectHash(id))),
@@ -178,10 +184,19 @@ mod tests {
     fn names_are_spelled_as_the_specification_says() {
         assert_eq!(pack_name(PackKind::Meta, &PackId([0xab; 32])), format!("meta/ab/{}", "ab".repeat(32)));
         assert_eq!(lease_name(&SessionId([1; 16]), 0x1f), "leases/01010101010101010101010101010101-0000001f");
-        assert_eq!(signers_name(1), "signers/00000001");
-        for bad in
-            ["", "/", "Config", "config/", "index/", "data/ab/cd", "keys/xyz", "signers/1", "nowhere/00"]
-        {
+        let signers = signers_name(&RepositoryId([2; 16]), 1);
+        assert_eq!(signers, "signers/02020202020202020202020202020202-00000001");
+        for bad in [
+            "",
+            "/",
+            "Config",
+            "config/",
+            "index/",
+            "data/ab/cd",
+            "keys/xyz",
+            "signers/00000001",
+            "nowhere/00",
+        ] {
             assert_eq!(ObjectName::parse(bad), None, "{bad}");
         }
         let pack = format!("data/ac/{}", "ab".repeat(32));

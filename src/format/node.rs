@@ -3,12 +3,14 @@
 
 use crate::base::clock::Timestamp;
 use crate::base::limits;
-use crate::format::attrs::{Attribute, RecordReader, RecordWriter, Unknown};
+use crate::format::attrs::{Attribute, RecordReader, RecordWriter, Text, Unknown, check_items};
 use crate::format::error::{Error, Reason};
 use crate::format::list::{self, ListEntry};
 use crate::format::wire::{Reader, Writer};
 
 const WHAT: &str = "node";
+/// Permission bits, with those for setuid, setgid and sticky.
+const MODE_MAX: u32 = 0o7777;
 
 mod tag {
     pub const NAME: u64 = 1;
@@ -214,9 +216,7 @@ impl Node {
             let what = "the number of entries of a list";
             return Err(Error::new(WHAT, Reason::TooLarge { what, len: entries, max }));
         }
-        if !self.meta.xattrs.is_sorted_by(|a, b| a.name < b.name) {
-            return wrong("its extended attributes do not ascend");
-        }
+        self.meta.check()?;
         list::content_len(&self.children)?;
         list::only_chunks(&self.children)
     }
@@ -301,6 +301,19 @@ impl Node {
 }
 
 impl FileMeta {
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |what| Err(Error::new(WHAT, Reason::Inconsistent(what)));
+        if self.mode.is_some_and(|mode| mode > MODE_MAX) {
+            return wrong("its mode has more than permission bits");
+        }
+        if !self.xattrs.is_sorted_by(|a, b| a.name < b.name) {
+            return wrong("its extended attributes do not ascend");
+        }
+        check_items(WHAT, self.xattrs.len())?;
+        Text::USER.check_some(WHAT, self.user.as_ref())?;
+        Text::GROUP.check_some(WHAT, self.group.as_ref())
+    }
+
     /// Takes an attribute over; `false` if it is none of these.
     fn take(&mut self, attribute: &Attribute<'_>) -> Result<bool, Error> {
         let time = |attribute: &Attribute<'_>| attribute.i64().map(|nanos| Some(Timestamp(nanos)));
@@ -308,8 +321,8 @@ impl FileMeta {
             tag::MODE => self.mode = Some(attribute.u32()?),
             tag::UID => self.uid = Some(attribute.u32()?),
             tag::GID => self.gid = Some(attribute.u32()?),
-            tag::USER => self.user = Some(attribute.string("a user's name", limits::NAME_MAX)?),
-            tag::GROUP => self.group = Some(attribute.string("a group's name", limits::NAME_MAX)?),
+            tag::USER => self.user = Some(attribute.text(Text::USER)?),
+            tag::GROUP => self.group = Some(attribute.text(Text::GROUP)?),
             tag::MTIME => self.mtime = time(attribute)?,
             tag::ATIME => self.atime = time(attribute)?,
             tag::BTIME => self.btime = time(attribute)?,

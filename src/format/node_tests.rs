@@ -22,7 +22,7 @@ fn metas() -> impl Strategy<Value = FileMeta> {
     )
         .prop_map(|((mode, uid, gid), names, (mtime, atime, btime), links, (device, flags), xattrs)| {
             FileMeta {
-                mode,
+                mode: mode.map(|mode| mode & MODE_MAX),
                 uid,
                 gid,
                 user: names.clone().map(|names| names.0),
@@ -112,6 +112,12 @@ fn nodes_that_contradict_themselves_are_refused() {
     assert!(refused(Node { content: vec![chunk; 17], size: Some(85), ..file }));
     assert!(refused(Node::new("f", NodeType::File)), "a file without a size");
     assert!(refused(Node::with_children("d", NodeType::Directory, vec![hole])));
+    let mode = |mode| FileMeta { mode: Some(mode), ..FileMeta::default() };
+    assert!(!refused(Node { meta: mode(0o7777), ..Node::new("l", NodeType::Symlink) }));
+    assert!(refused(Node { meta: mode(0o10000), ..Node::new("l", NodeType::Symlink) }));
+    let user = |over| FileMeta { user: Some("x".repeat(limits::NAME_MAX + over)), ..FileMeta::default() };
+    assert!(!refused(Node { meta: user(0), ..Node::new("l", NodeType::Symlink) }));
+    assert!(refused(Node { meta: user(1), ..Node::new("l", NodeType::Symlink) }));
     let xattr = |name: &str| Xattr { name: name.into(), value: vec![] };
     let mut link = Node::new("l", NodeType::Symlink);
     link.meta.xattrs = vec![xattr("b"), xattr("a")];

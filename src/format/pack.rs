@@ -197,8 +197,8 @@ impl Directory {
         segment.first_chunk = self.chunks.len() as u32;
         segment.check().map_err(fail)?;
         check_chunks(self.kind, &segment, chunks).map_err(fail)?;
-        check_pack(self.segments.len() + 1, self.chunks.len() + chunks.len(), segment.range().end)
-            .map_err(fail)?;
+        let (bases_then, chunks_then) = (self.bases.len() + bases.len(), self.chunks.len() + chunks.len());
+        check_pack(self.segments.len() + 1, bases_then, chunks_then, segment.range().end).map_err(fail)?;
         self.segments.push(segment);
         self.bases.extend_from_slice(bases);
         self.chunks.extend_from_slice(chunks);
@@ -309,7 +309,7 @@ impl Directory {
         if chunks_in_rows != chunk_count {
             return Err(rows.inconsistent("its segments do not add up to its number of chunks"));
         }
-        check_pack(segment_count, chunk_count, end).map_err(|reason| rows.error(reason))?;
+        check_pack(segment_count, base_count, chunk_count, end).map_err(|reason| rows.error(reason))?;
         let (bases, _) = reader.bytes(base_count * ChunkId::LEN)?.as_chunks();
         let bases = bases.iter().map(|id| ChunkId(*id)).collect();
         let start = reader.offset();
@@ -368,15 +368,17 @@ pub(super) fn check_chunks(kind: PackKind, segment: &Segment, chunks: &[ChunkEnt
     Ok(())
 }
 
-/// What must hold for a pack as a whole.
-pub(super) fn check_pack(segments: usize, chunks: usize, end: u64) -> Result<(), Reason> {
+/// What must hold for a pack as a whole, whose segments end at `end`.
+pub(super) fn check_pack(segments: usize, bases: usize, chunks: usize, end: u64) -> Result<(), Reason> {
     if segments == 0 {
         return Err(Reason::Inconsistent("a pack holds no segment"));
     }
+    let directory = encoded_len(segments, bases, chunks);
     for (what, len, max) in [
         ("the number of segments in a pack", segments as u64, limits::PACK_SEGMENTS_MAX as u64),
         ("the number of chunks in a pack", chunks as u64, limits::PACK_CHUNKS_MAX as u64),
-        ("a pack", end, limits::PACK_SIZE_MAX),
+        ("a pack directory", directory + u64::from(TAG_LEN), limits::PACK_DIRECTORY_MAX.into()),
+        ("a pack", object_len(end, directory), limits::PACK_SIZE_MAX),
     ] {
         if len > max {
             return Err(Reason::TooLarge { what, len, max });

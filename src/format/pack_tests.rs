@@ -105,6 +105,30 @@ fn a_trailer_round_trips_and_refuses_the_rest() {
 }
 
 #[test]
+fn a_pack_is_no_larger_than_what_is_read() {
+    let chunk = ChunkEntry { id: ChunkId([1; 32]), len: limits::CHUNK_LEN_MAX, kind: ChunkKind::Data };
+    let stored = |len| Stored { len, coding: Coding::Zstd, depth: 0 };
+    let mut directory = Directory::new(PackKind::Data);
+    for _ in 0..3 {
+        directory.push(stored(limits::SEGMENT_STORED_MAX), &[], &[chunk]).unwrap();
+    }
+    let left = (limits::PACK_SIZE_MAX - directory.data_end()) as u32;
+    // Directory and trailer need their room too.
+    for len in [left + 1, left, left - 300] {
+        assert!(directory.push(stored(len), &[], &[chunk]).is_err(), "{len}");
+    }
+    let before = directory.clone();
+    directory.push(stored(left - 1000), &[], &[chunk]).unwrap();
+    assert_eq!(directory.object_len(), limits::PACK_SIZE_MAX);
+    assert_ne!(directory, before);
+    let (segments, bases) =
+        (limits::PACK_SEGMENTS_MAX, limits::PACK_SEGMENTS_MAX * limits::SEGMENT_BASES_MAX);
+    let end = SEGMENTS_START + 1;
+    assert!(check_pack(segments, bases, segments, end).is_err(), "a directory above its limit");
+    assert!(check_pack(segments, segments, segments, end).is_ok());
+}
+
+#[test]
 fn a_directory_takes_no_segment_that_contradicts_itself() {
     let chunk = ChunkEntry { id: ChunkId([1; 32]), len: 100, kind: ChunkKind::Data };
     let base = [ChunkId([2; 32])];

@@ -3,13 +3,11 @@
 
 use crate::base::clock::Timestamp;
 use crate::base::id::{ObjectHash, RepositoryId, SessionId, SignerId};
-use crate::base::limits;
-use crate::format::attrs::{Attribute, RecordReader, RecordWriter, Unknown};
+use crate::format::attrs::{Attribute, RecordReader, RecordWriter, Text, Unknown, check_items};
 use crate::format::error::{Error, Reason};
 use crate::format::node::{Node, NodeType};
 
-const NAME_MAX: usize = limits::NAME_MAX;
-const TEXT_MAX: usize = limits::NODE_MAX;
+const WHAT: &str = "snapshot";
 
 /// What was snapshotted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,9 +159,9 @@ impl RootBody {
         self.flags & FLAG_INCOMPLETE != 0
     }
 
-    /// The record; refused if the root node contradicts itself.
+    /// The record; refused if it contradicts itself, or nobody could read it.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        check_root(&self.root)?;
+        self.check()?;
         let mut root = Vec::new();
         self.root.encode(&mut root);
         let stats = self.stats.encode();
@@ -193,7 +191,7 @@ impl RootBody {
 
     /// Reads the record.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut record = RecordReader::new("snapshot", bytes);
+        let mut record = RecordReader::new(WHAT, bytes);
         let (mut session, mut repository, mut kind, mut sequence) = (None, None, None, None);
         let (mut previous, mut started, mut ended, mut root) = (None, None, None, None);
         let mut rest = Described::default();
@@ -210,9 +208,7 @@ impl RootBody {
                 _ => rest.take(&attribute)?,
             }
         }
-        let root = record.need(root, "root node")?;
-        check_root(&root)?;
-        Ok(RootBody {
+        let body = RootBody {
             session: record.need(session, "session id")?,
             repository: record.need(repository, "repository id")?,
             kind: record.need(kind, "kind")?,
@@ -220,7 +216,7 @@ impl RootBody {
             previous: Some(record.need(previous, "predecessor")?).filter(|hash| hash.0 != [0; 32]),
             started: record.need(started, "time of its beginning")?,
             ended: record.need(ended, "time of its end")?,
-            root,
+            root: record.need(root, "root node")?,
             host: rest.host,
             user: rest.user,
             tags: rest.tags,
@@ -231,7 +227,26 @@ impl RootBody {
             parent: rest.parent,
             description: rest.description,
             unknown: rest.unknown,
-        })
+        };
+        body.check()?;
+        Ok(body)
+    }
+
+    /// What must hold, for who writes it and who reads it.
+    fn check(&self) -> Result<(), Error> {
+        self.root.check()?;
+        let wrong = |what| Err(Error::new(WHAT, Reason::Inconsistent(what)));
+        if self.root.kind != NodeType::Directory || !self.root.name.is_empty() {
+            return wrong("its root is no directory without a name");
+        }
+        if self.sequence == 0 {
+            return wrong("its sequence number is zero");
+        }
+        Text::HOST.check_some(WHAT, self.host.as_ref())?;
+        Text::USER.check_some(WHAT, self.user.as_ref())?;
+        Text::PROGRAM.check_some(WHAT, self.program.as_ref())?;
+        Text::DESCRIPTION.check_some(WHAT, self.description.as_ref())?;
+        check_items(WHAT, self.tags.len().max(self.sources.len()))
     }
 }
 
@@ -253,27 +268,19 @@ struct Described {
 impl Described {
     fn take(&mut self, attribute: &Attribute<'_>) -> Result<(), Error> {
         match attribute.tag {
-            16 => self.host = Some(attribute.string("a host's name", NAME_MAX)?),
-            18 => self.user = Some(attribute.string("a user's name", NAME_MAX)?),
+            16 => self.host = Some(attribute.text(Text::HOST)?),
+            18 => self.user = Some(attribute.text(Text::USER)?),
             20 => self.tags = attribute.strings()?,
             22 => self.sources = attribute.strings()?,
             24 => self.stats = Stats::read(attribute)?,
             26 => self.flags = attribute.nonzero()?,
-            28 => self.program = Some(attribute.string("a program's name", NAME_MAX)?),
+            28 => self.program = Some(attribute.text(Text::PROGRAM)?),
             30 => self.parent = Some(SessionId(attribute.array()?)),
-            32 => self.description = Some(attribute.string("a description", TEXT_MAX)?),
+            32 => self.description = Some(attribute.text(Text::DESCRIPTION)?),
             _ => self.unknown.keep(attribute)?,
         }
         Ok(())
     }
-}
-
-fn check_root(root: &Node) -> Result<(), Error> {
-    root.check()?;
-    if root.kind != NodeType::Directory || !root.name.is_empty() {
-        return Err(Error::new("snapshot", Reason::Inconsistent("its root is no directory without a name")));
-    }
-    Ok(())
 }
 
 /// The body of a tombstone: this session can never commit.
@@ -327,6 +334,7 @@ impl Tombstone {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::limits;
     use crate::format::list::ListEntry;
     use crate::format::testing;
     use proptest::prelude::*;
@@ -334,7 +342,7 @@ mod tests {
 
     fn bodies() -> impl Strategy<Value = RootBody> {
         let ids = any::<([u8; 16], [u8; 16], Option<[u8; 16]>, Option<[u8; 32]>)>();
-        let numbers = any::<([u64; 6], u64, u64)>();
+        let numbers = (any::<[u64; 6]>(), any::<u64>(), 1u64..);
         let texts = proptest::collection::vec(".{0,10}", 0..3);
         let texts = (texts.clone(), texts, proptest::option::of(".{0,10}"));
         (ids, numbers, any::<(i64, i64)>(), texts, 1u64..7).prop_map(
@@ -395,10 +403,39 @@ mod tests {
         }
     }
 
+    fn any_body() -> RootBody {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        bodies().new_tree(&mut runner).unwrap().current()
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for (which, over) in (0..6).flat_map(|which| [(which, 0), (which, 1)]) {
+            let mut body = any_body();
+            let long = "x".repeat(limits::NAME_MAX + over);
+            let many = vec![String::new(); limits::LIST_ITEMS_MAX + over];
+            match which {
+                0 => body.host = Some(long),
+                1 => body.user = Some(long),
+                2 => body.program = Some(long),
+                3 => body.tags = many,
+                4 => body.sources = many,
+                _ => body.description = Some("x".repeat(limits::NODE_MAX + over)),
+            }
+            let read = body.encode().map(|bytes| RootBody::decode(&bytes).unwrap());
+            assert_eq!(read.ok(), (over == 0).then_some(body), "{which}");
+        }
+    }
+
+    #[test]
+    fn a_snapshots_number_counts_from_one() {
+        let body = RootBody { sequence: 0, ..any_body() };
+        assert!(body.encode().is_err());
+    }
+
     #[test]
     fn a_root_is_a_directory_without_a_name() {
-        let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let mut body = bodies().new_tree(&mut runner).unwrap().current();
+        let mut body = any_body();
         body.stats = Stats::default();
         assert_eq!(RootBody::decode(&body.encode().unwrap()).unwrap().stats, Stats::default());
         body.root.name = b"x".to_vec();

@@ -2,6 +2,7 @@
 //! clear part, a sealed part, and a signature over everything before it. Keys are left to the layer
 //! above.
 
+use crate::base::id::RepositoryId;
 use crate::base::limits;
 use crate::format::error::Error;
 use crate::format::header::{HEADER_LEN, Header, Kind};
@@ -38,6 +39,10 @@ impl<'a> SealedObject<'a> {
         let header = Header::decode_one_of(object, kinds)?;
         let header_bytes = reader.array_ref()?;
         let len = reader.length_u32("the clear part", limits::SMALL_OBJECT_MAX as usize)?;
+        let want = if header.kind == Kind::Config { RepositoryId::LEN } else { 0 };
+        if len != want {
+            return Err(reader.inconsistent("its clear part is not as long as in objects of its kind"));
+        }
         let clear = reader.bytes(len)?;
         let len = reader.length_u32("the sealed part", limits::SMALL_OBJECT_MAX as usize)?;
         if len <= TAG_LEN as usize {
@@ -72,16 +77,19 @@ mod tests {
 
     #[test]
     fn a_small_object_is_taken_apart_and_put_together() {
-        let header = Header::new(Kind::Lease, 1, SignerId([1; 16]), [2; 32]).encode();
-        for (clear, sealed) in [(&b""[..], &[3u8; 40][..]), (b"0123456789abcdef", &[3; 17])] {
+        let header = |kind| Header::new(kind, 1, SignerId([1; 16]), [2; 32]).encode();
+        for (kind, clear, sealed) in
+            [(Kind::Lease, &b""[..], &[3u8; 40][..]), (Kind::Config, b"0123456789abcdef", &[3; 17])]
+        {
+            let header = header(kind);
             let mut bytes = unsigned(&header, clear, sealed);
             bytes.extend([9; SIGNATURE_LEN]);
-            let object = SealedObject::parse(&bytes, &[Kind::Root, Kind::Lease]).unwrap();
+            let object = SealedObject::parse(&bytes, &[Kind::Root, kind]).unwrap();
             assert_eq!((object.clear, object.sealed, object.signature), (clear, sealed, [9; 64]));
             assert_eq!(object.signed, &bytes[..bytes.len() - 64]);
             assert!(SealedObject::parse(&bytes, &[Kind::Root]).is_err());
             let rebuilt = |bytes: &[u8]| {
-                SealedObject::parse(bytes, &[Kind::Lease]).map(|object| {
+                SealedObject::parse(bytes, &[kind]).map(|object| {
                     let mut out = unsigned(object.header_bytes, object.clear, object.sealed);
                     out.extend(object.signature);
                     out
@@ -89,8 +97,15 @@ mod tests {
             };
             testing::canonical(&bytes, rebuilt, Clone::clone);
         }
-        let mut bytes = unsigned(&header, b"", &[0; 16]);
-        bytes.extend([9; SIGNATURE_LEN]);
-        assert!(SealedObject::parse(&bytes, &[Kind::Lease]).is_err(), "a seal around nothing");
+        for (kind, clear, sealed) in [
+            (Kind::Lease, &b""[..], &[0u8; 16][..]),
+            (Kind::Lease, b"0123456789abcdef", &[0; 40]),
+            (Kind::Config, b"", &[0; 40]),
+            (Kind::Config, b"0123456789abcdef0", &[0; 40]),
+        ] {
+            let mut bytes = unsigned(&header(kind), clear, sealed);
+            bytes.extend([9; SIGNATURE_LEN]);
+            assert!(SealedObject::parse(&bytes, &[kind]).is_err(), "{kind:?} {clear:?}");
+        }
     }
 }

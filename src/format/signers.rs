@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::id::{RepositoryId, SignerId};
-use crate::format::attrs::{RecordReader, RecordWriter, Unknown};
+use crate::format::attrs::{RecordReader, RecordWriter, Text, Unknown, check_items};
 use crate::format::error::{Error, Reason};
 use crate::format::wire::{Reader, Writer};
 
@@ -17,6 +17,8 @@ pub const RIGHT_INDEX: u8 = 2;
 pub const RIGHT_CONDEMN: u8 = 4;
 /// May sign the configuration and signer lists.
 pub const RIGHT_ADMIN: u8 = 8;
+/// The generation of a repository's first list.
+pub const FIRST_GENERATION: u32 = 1;
 const RIGHTS: u8 = RIGHT_SNAPSHOT | RIGHT_INDEX | RIGHT_CONDEMN | RIGHT_ADMIN;
 
 /// Whether a signer is still trusted.
@@ -46,7 +48,13 @@ pub struct SignerEntry {
 impl SignerEntry {
     /// An active signer with this key.
     pub fn new(public: [u8; 32], rights: u8, label: impl Into<String>) -> Self {
-        SignerEntry { id: id_of(&public), public, rights, state: SignerState::Active, label: label.into() }
+        SignerEntry {
+            id: SignerId::of_key(&public),
+            public,
+            rights,
+            state: SignerState::Active,
+            label: label.into(),
+        }
     }
 
     /// Whether it may sign what needs `right`, and is trusted to.
@@ -71,7 +79,7 @@ impl SignerEntry {
 
     fn read(item: &mut Reader<'_>) -> Result<Self, Error> {
         let (id, public) = (SignerId(item.array()?), item.array()?);
-        if id != id_of(&public) {
+        if id != SignerId::of_key(&public) {
             return Err(item.inconsistent("a signer's id is not that of its key"));
         }
         let rights = item.u8()?;
@@ -83,20 +91,14 @@ impl SignerEntry {
             2 => SignerState::Revoked,
             _ => return Err(item.inconsistent("a signer is in an unknown state")),
         };
-        Ok(SignerEntry { id, public, rights, state, label: item.rest_as_text()? })
+        Ok(SignerEntry { id, public, rights, state, label: Text::LABEL.read(item)? })
     }
-}
-
-/// The signer id of a public key.
-fn id_of(public: &[u8; 32]) -> SignerId {
-    let hash = blake3::hash(public);
-    SignerId(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
 /// The body of a signer list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignersBody {
-    /// Which list it is: the highest that verifies is in force.
+    /// Which list it is: the highest is in force.
     pub generation: u32,
     /// The repository it belongs to.
     pub repository: RepositoryId,
@@ -148,11 +150,19 @@ impl SignersBody {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let mut seen = BTreeSet::new();
-        match self.entries.iter().all(|entry| seen.insert(entry.id)) {
-            true => Ok(()),
-            false => Err(Error::new(WHAT, Reason::Inconsistent("a signer is named twice"))),
+        let wrong = |what| Err(Error::new(WHAT, Reason::Inconsistent(what)));
+        if self.generation < FIRST_GENERATION {
+            return wrong("its generation is zero");
         }
+        check_items(WHAT, self.entries.len())?;
+        let mut seen = BTreeSet::new();
+        for entry in &self.entries {
+            Text::LABEL.check(WHAT, &entry.label)?;
+            if !seen.insert(entry.id) {
+                return wrong("a signer is named twice");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +170,7 @@ impl SignersBody {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::limits;
     use crate::format::testing;
     use proptest::prelude::*;
 
@@ -200,6 +211,16 @@ mod tests {
         assert!(!entry.may(RIGHT_CONDEMN) && !entry.may(RIGHT_SNAPSHOT | RIGHT_ADMIN));
         entry.state = SignerState::Revoked;
         assert!(!entry.may(RIGHT_SNAPSHOT));
+    }
+
+    #[test]
+    fn labels_have_a_limit_and_generations_count_from_one() {
+        let mut long = body(&[[1; 32]]);
+        long.entries[0].label = "x".repeat(limits::NAME_MAX);
+        assert_eq!(SignersBody::decode(&long.encode().unwrap()).unwrap(), long);
+        long.entries[0].label.push('x');
+        assert!(long.encode().is_err());
+        assert!(SignersBody { generation: 0, ..body(&[]) }.encode().is_err());
     }
 
     #[test]

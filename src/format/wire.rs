@@ -177,11 +177,6 @@ impl<'a> Writer<'a> {
         Writer { out }
     }
 
-    /// Bytes written so far, with what was there before.
-    pub fn position(&self) -> usize {
-        self.out.len()
-    }
-
     /// Bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.out.extend_from_slice(bytes);

@@ -27,6 +27,17 @@ pub enum Error {
         /// What is wrong.
         source: crypto::Error,
     },
+    /// A value for which the format has no room.
+    #[error("the {} cannot be written: {}", .0.what, .0.reason)]
+    Unwritable(format::Error),
+    /// An object is sealed with keys that this keyring does not have yet, or no longer.
+    #[error("{object} is of key epoch {epoch}, which this key does not have")]
+    UnknownEpoch {
+        /// Its name.
+        object: String,
+        /// The epoch that its header names.
+        epoch: u32,
+    },
     /// An object contradicts itself or another.
     #[error("{object} is damaged: {reason}")]
     Damaged {
@@ -48,10 +59,15 @@ pub enum Error {
         location: String,
     },
     /// No keyslot opens with what was given.
-    #[error("wrong password or key: none of the {slots} keyslots at {location} opens with it")]
+    #[error(
+        "wrong password or key: none of the {slots} keyslots at {location} opens with it{}",
+        if *skipped > 0 { format!("; {skipped} more were not tried") } else { String::new() }
+    )]
     WrongKey {
-        /// Slots tried.
+        /// Slots of the repository that were looked at.
         slots: usize,
+        /// Those for which no key was derived any more, because so many ask for a passphrase.
+        skipped: usize,
         /// Where.
         location: String,
     },
@@ -160,7 +176,7 @@ pub enum Error {
 /// A value that cannot be written: what is built while storing a list or a tree.
 impl From<format::Error> for Error {
     fn from(source: format::Error) -> Self {
-        Error::Format { object: "what is being written".into(), source }
+        Error::Unwritable(source)
     }
 }
 
@@ -173,7 +189,11 @@ impl Error {
             Error::Crypto { source, .. } => source.class(),
             Error::Damaged { .. } | Error::MissingChunk { .. } | Error::BadChunk { .. } => Class::Damaged,
             Error::NoRepository { .. } => Class::NoRepository,
-            Error::WrongKey { .. } => Class::WrongKey,
+            Error::Unwritable(source) => match source.reason {
+                format::Reason::TooLarge { .. } => Class::Usage,
+                _ => Class::Internal,
+            },
+            Error::WrongKey { .. } | Error::UnknownEpoch { .. } => Class::WrongKey,
             Error::Denied { .. } => Class::Denied,
             Error::Fenced { .. } => Class::InUse,
             Error::Interrupted => Class::Interrupted,
@@ -209,9 +229,10 @@ impl Error {
     pub fn object(&self) -> Option<&str> {
         match self {
             Error::Storage(e) => Some(&e.object),
-            Error::Format { object, .. } | Error::Crypto { object, .. } | Error::Damaged { object, .. } => {
-                Some(object)
-            }
+            Error::Format { object, .. }
+            | Error::Crypto { object, .. }
+            | Error::UnknownEpoch { object, .. }
+            | Error::Damaged { object, .. } => Some(object),
             _ => None,
         }
     }
@@ -223,6 +244,12 @@ impl Error {
             Error::Format { source, .. } => source.hint(),
             Error::NoRepository { .. } => Some("create one with `kamba-vault init`, or check --repo"),
             Error::WrongKey { .. } => Some("check the passphrase and --key-file; capitals and layout count"),
+            Error::Unwritable(source) if matches!(source.reason, format::Reason::TooLarge { .. }) => {
+                Some("use a shorter name or text")
+            }
+            Error::UnknownEpoch { .. } => {
+                Some("the keys were changed since this key was made, or the object's header is damaged")
+            }
             Error::NoSnapshot { .. } | Error::Ambiguous { .. } => Some("`kamba-vault snapshots` lists them"),
             Error::Damaged { .. }
             | Error::Crypto { .. }

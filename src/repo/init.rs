@@ -13,15 +13,12 @@ use crate::format::header::Kind;
 use crate::format::keyring::{EpochKeys, IdKeys, Keyring, Role};
 use crate::format::name::{CONFIG, signers_name};
 use crate::format::signers::{
-    RIGHT_ADMIN, RIGHT_CONDEMN, RIGHT_INDEX, RIGHT_SNAPSHOT, SignerEntry, SignersBody,
+    FIRST_GENERATION, RIGHT_ADMIN, RIGHT_CONDEMN, RIGHT_INDEX, RIGHT_SNAPSHOT, SignerEntry, SignersBody,
 };
 use crate::repo::keys::Keys;
 use crate::repo::unlock::make_slot;
 use crate::repo::{Credentials, Error, objects};
 use crate::storage::{Backend, ErrorKind, LookFirst, Probe, Probed, probe};
-
-/// Lists of signers left by failed inits that one `init` steps over.
-const GENERATIONS_TRIED: u32 = 100;
 
 /// How a repository is made.
 #[derive(Clone, Debug)]
@@ -92,11 +89,9 @@ pub fn init(
         created: clock.now(),
         probe: recorded(&probed),
         description: options.description.clone(),
-        pack_aim: None,
-        segment_aim: None,
         unknown: Unknown::default(),
     };
-    let body = body.encode().map_err(Error::format(CONFIG))?;
+    let body = body.encode()?;
     let bytes = objects::seal(&keys, random, Kind::Config, CONFIG, &repository.0, &body)?;
     match backend.put_new(CONFIG, &bytes) {
         Ok(()) => Ok((repository, probed)),
@@ -141,9 +136,8 @@ fn new_ring(options: &InitOptions, clock: &dyn Clock, random: &dyn Random) -> Re
     })
 }
 
-/// The first list of signers: the admin itself. An `init` that died or lost a race may have left a
-/// list; it is never removed (its maker may yet win), the new one takes the next generation, and a
-/// reader ignores lists that its own admin did not sign.
+/// The first list of signers: the admin itself. What an `init` that died or lost a race left is never
+/// removed (its maker may yet win) and in nobody's way: its name is that of another repository.
 fn write_signers(
     backend: &dyn Backend,
     keys: &Keys,
@@ -151,20 +145,14 @@ fn write_signers(
     random: &dyn Random,
 ) -> Result<(), Error> {
     let rights = RIGHT_SNAPSHOT | RIGHT_INDEX | RIGHT_CONDEMN | RIGHT_ADMIN;
-    for generation in 1..=GENERATIONS_TRIED {
-        let body = SignersBody {
-            generation,
-            repository: keys.repository(),
-            entries: vec![SignerEntry::new(keys.signer().public(), rights, options.label.clone())],
-            unknown: Unknown::default(),
-        };
-        let name = signers_name(generation);
-        let body = body.encode().map_err(Error::format(&name))?;
-        let bytes = objects::seal(keys, random, Kind::Signers, &name, b"", &body)?;
-        match backend.put_new(&name, &bytes) {
-            Err(e) if e.kind == ErrorKind::Exists => {}
-            done => return done.map_err(Error::from),
-        }
-    }
-    Err(Error::Usage(format!("{} is full of the remains of failed inits", backend.location())))
+    let body = SignersBody {
+        generation: FIRST_GENERATION,
+        repository: keys.repository(),
+        entries: vec![SignerEntry::new(keys.signer().public(), rights, options.label.clone())],
+        unknown: Unknown::default(),
+    };
+    let name = signers_name(&keys.repository(), FIRST_GENERATION);
+    let body = body.encode()?;
+    let bytes = objects::seal(keys, random, Kind::Signers, &name, b"", &body)?;
+    backend.put_new(&name, &bytes).map_err(Error::from)
 }

@@ -8,7 +8,7 @@ use crate::chunker::{Chunker, GEAR_BYTES, Settings};
 use crate::crypto::{self, AeadKey, Signer, Verifier, WRAPPED_LEN, context};
 use crate::format::header::{Header, Kind};
 use crate::format::keyring::{EpochKeys, Keyring, Role};
-use crate::format::signers::{RIGHT_CONDEMN, RIGHT_INDEX, RIGHT_SNAPSHOT, SignersBody};
+use crate::format::signers::{RIGHT_CONDEMN, RIGHT_INDEX, RIGHT_SNAPSHOT, SignerState, SignersBody};
 use crate::repo::Error;
 
 /// The keys of an open repository.
@@ -95,9 +95,9 @@ impl Keys {
         wrapped: &[u8; WRAPPED_LEN],
     ) -> Result<Secret32, Error> {
         let number = Header::decode(header, kind.into()).map_err(Error::format(name))?.epoch;
-        let epoch = self.epoch_of(number).ok_or_else(|| {
-            Error::damaged(name, format!("it is of key epoch {number}, which this key lacks"))
-        })?;
+        let epoch = self
+            .epoch_of(number)
+            .ok_or_else(|| Error::UnknownEpoch { object: name.to_owned(), epoch: number })?;
         let (private, action) = match kind {
             PackKind::Data => (&epoch.data_private, "read file data"),
             PackKind::Meta => (&epoch.meta_private, "read file names"),
@@ -173,7 +173,16 @@ impl Signers {
         &self.body
     }
 
-    /// Checks that `signature` is over `signed` by an active signer who may make such objects.
+    /// Fails if the signer with this id was revoked: what it wrote, nobody would read.
+    pub fn may_sign(&self, signer: &SignerId) -> Result<(), Error> {
+        match self.body.get(signer) {
+            Some(entry) if entry.state == SignerState::Active => Ok(()),
+            _ => Err(Error::Denied { action: "add snapshots", role: "that of a revoked signer" }),
+        }
+    }
+
+    /// Checks that `signature` is over `signed` by an active signer who may make such objects. What a
+    /// revoked one signed is refused, whenever it was signed: nothing says when that was.
     pub fn verify(
         &self,
         name: &str,
@@ -189,11 +198,11 @@ impl Signers {
             Kind::Tombstone => RIGHT_CONDEMN,
             _ => RIGHT_SNAPSHOT,
         };
+        if entry.state == SignerState::Revoked {
+            return Err(Error::damaged(name, format!("its signer {signer} was revoked")));
+        }
         if !entry.may(right) {
-            return Err(Error::damaged(
-                name,
-                format!("its signer {signer} was revoked or never had the right"),
-            ));
+            return Err(Error::damaged(name, format!("its signer {signer} has no right to sign it")));
         }
         let verifier = Verifier::new(&entry.public).map_err(Error::crypto(name))?;
         verifier.verify(signed, signature).map_err(Error::crypto(name))

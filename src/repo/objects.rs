@@ -60,7 +60,7 @@ pub fn open(
     verify(&object)?;
     let key = keys
         .object_key(object.header.epoch, object.header_bytes)
-        .ok_or_else(|| Error::damaged(name, "it is of a key epoch that this key does not have"))?;
+        .ok_or_else(|| Error::UnknownEpoch { object: name.to_owned(), epoch: object.header.epoch })?;
     let place = Place { header: object.header_bytes, domain: Domain::Body, ordinal: 0, tail: object.clear };
     let mut body = object.sealed.to_vec();
     let len = key.open(place, &mut body).map_err(Error::crypto(name))?.len();

@@ -4,9 +4,9 @@
 use zeroize::Zeroizing;
 
 use crate::base::id::{RepositoryId, SignerId, SlotId};
-use crate::base::limits::{KEYSLOTS_MAX, SMALL_OBJECT_MAX};
+use crate::base::limits::{DERIVATIONS_MAX, SMALL_OBJECT_MAX};
 use crate::base::secret::{Secret32, SecretBytes};
-use crate::crypto::{self, AeadKey, ArgonCost, Domain, Place, Random, SlotSecret, Verifier, signer_id};
+use crate::crypto::{self, AeadKey, ArgonCost, Domain, Place, Random, SlotSecret, Verifier};
 use crate::format::config::ConfigBody;
 use crate::format::header::{Header, Kind};
 use crate::format::keyring::Keyring;
@@ -28,6 +28,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Whether these have what a slot of this kind asks for.
+    fn fit(&self, kind: SlotKind) -> bool {
+        (self.passphrase.is_some() || !kind.needs_passphrase())
+            && (self.key_file.is_some() || !kind.needs_key_file())
+    }
+
     /// What these can try on a slot of this kind.
     fn secret(&self, kind: SlotKind) -> Option<SlotSecret> {
         match (kind, &self.passphrase, &self.key_file) {
@@ -111,7 +117,8 @@ fn open_slot(name: &str, slot: &KeySlot, credentials: &Credentials) -> Result<Op
     Ok(Some(ring))
 }
 
-/// Finds the keyslot that the credentials open. Key files are tried first: they cost nothing.
+/// Finds the keyslot that the credentials open. Key files are tried first: they cost nothing. So whoever
+/// can add objects can keep a passphrase out, by adding slots, but not a key file.
 pub fn unlock(backend: &dyn Backend, credentials: &Credentials) -> Result<Keys, Error> {
     let repository = repository_id(backend)?;
     let mut slots = Vec::new();
@@ -125,20 +132,24 @@ pub fn unlock(backend: &dyn Backend, credentials: &Credentials) -> Result<Keys, 
             Err(e) => damaged = Some(e),
         }
     }
-    slots.sort_by_key(|(_, slot)| slot.kind != SlotKind::KeyFile);
-    for (name, slot) in &slots {
+    let count = slots.len();
+    slots.retain(|(_, slot)| credentials.fit(slot.kind));
+    slots.sort_by_key(|(_, slot)| slot.kind.needs_passphrase());
+    let free = slots.partition_point(|(_, slot)| !slot.kind.needs_passphrase());
+    let skipped = slots.len().saturating_sub(free + DERIVATIONS_MAX);
+    for (name, slot) in slots.iter().take(free + DERIVATIONS_MAX) {
         match open_slot(name, slot, credentials) {
             Ok(Some(ring)) => return Keys::new(ring),
             Ok(None) => {}
             Err(e) => damaged = Some(e),
         }
     }
-    if slots.is_empty() && damaged.is_none() {
+    if count == 0 && damaged.is_none() {
         let reason = "none belongs to this repository: they are gone, or its configuration is damaged";
         return Err(Error::damaged(KEYS, reason));
     }
     // With a damaged slot about, "wrong password" could be a lie.
-    Err(damaged.unwrap_or(Error::WrongKey { slots: slots.len(), location: backend.location() }))
+    Err(damaged.unwrap_or(Error::WrongKey { slots: count, skipped, location: backend.location() }))
 }
 
 /// A slot's name: so a damaged slot is told from a wrong password.
@@ -157,7 +168,7 @@ pub fn read_slot(backend: &dyn Backend, name: &str) -> Result<KeySlot, Error> {
     KeySlot::decode(&bytes).map_err(Error::format(name))
 }
 
-/// The names of all keyslots, at most as many as are ever tried.
+/// The names of all keyslots.
 pub fn slot_names(backend: &dyn Backend) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     backend.list(KEYS, &mut |entry| {
@@ -166,7 +177,6 @@ pub fn slot_names(backend: &dyn Backend) -> Result<Vec<String>, Error> {
         }
     })?;
     names.sort();
-    names.truncate(KEYSLOTS_MAX);
     Ok(names)
 }
 
@@ -184,23 +194,28 @@ fn repository_id(backend: &dyn Backend) -> Result<RepositoryId, Error> {
     id.map(RepositoryId).map_err(|_| Error::damaged(CONFIG, "its clear part is no repository id"))
 }
 
-/// Reads what the admin signed: the list of signers and the configuration.
+/// Reads what the admin signed: the list of signers in force and the configuration. The list of the
+/// highest generation is in force, and must be sound: an older one is never taken in silence, since it
+/// could bring a revoked signer back.
 pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<(Signers, ConfigBody), Error> {
     let admin = Verifier::new(&keys.ring().admin_public).map_err(Error::crypto("the keyring"))?;
-    let verify = |name: &'static str| {
-        let admin = &admin;
-        move |object: &SealedObject<'_>| {
+    let id = SignerId::of_key(&keys.ring().admin_public);
+    let open = |name: &str, kind| {
+        let bytes = backend.get(name, SMALL_OBJECT_MAX)?;
+        objects::open(keys, name, &[kind], &bytes, |object| {
+            if object.header.signer != id {
+                return Err(Error::damaged(name, "it is not signed by this repository's admin"));
+            }
             admin.verify(object.signed, &object.signature).map_err(Error::crypto(name))
-        }
+        })
     };
-    let (name, bytes) = newest_signers(backend, keys)?;
-    let opened = objects::open(keys, &name, &[Kind::Signers], &bytes, verify("the list of signers"))?;
+    let name = signers_name(&keys.repository(), newest_signers(backend, &keys.repository())?);
+    let opened = open(&name, Kind::Signers)?;
     let signers = SignersBody::decode(&opened.body).map_err(Error::format(&name))?;
-    if signers.repository != keys.repository() || signers_name(signers.generation) != name {
+    if signers_name(&signers.repository, signers.generation) != name {
         return Err(Error::damaged(name, "it is another repository's or another generation's"));
     }
-    let bytes = backend.get(CONFIG, SMALL_OBJECT_MAX)?;
-    let opened = objects::open(keys, CONFIG, &[Kind::Config], &bytes, verify(CONFIG))?;
+    let opened = open(CONFIG, Kind::Config)?;
     let config = ConfigBody::decode(&opened.body).map_err(Error::format(CONFIG))?;
     if config.repository != keys.repository() || opened.clear != config.repository.0 {
         return Err(Error::damaged(CONFIG, "it is another repository's"));
@@ -208,23 +223,16 @@ pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<(Signers, Config
     Ok((Signers::new(signers), config))
 }
 
-/// The newest list that names this keyring's admin as its signer. It must then verify: an older
-/// one is never taken in silence. Lists of other admins are the remains of failed inits.
-fn newest_signers(backend: &dyn Backend, keys: &Keys) -> Result<(String, Vec<u8>), Error> {
-    let mut names = Vec::new();
+/// The highest generation of this repository's lists of signers. Lists of other repositories are the
+/// remains of inits that failed.
+fn newest_signers(backend: &dyn Backend, repository: &RepositoryId) -> Result<u32, Error> {
+    let mut newest = None;
     backend.list(SIGNERS, &mut |entry| {
-        if let Some(ObjectName::Signers(_)) = ObjectName::parse(&entry.name) {
-            names.push(entry.name);
+        if let Some(ObjectName::Signers(of, generation)) = ObjectName::parse(&entry.name)
+            && of == *repository
+        {
+            newest = newest.max(Some(generation));
         }
     })?;
-    names.sort();
-    let admin = signer_id(&keys.ring().admin_public);
-    for name in names.into_iter().rev() {
-        let bytes = backend.get(&name, SMALL_OBJECT_MAX)?;
-        let header = Header::decode(&bytes, Kind::Signers).map_err(Error::format(&name))?;
-        if header.signer == admin {
-            return Ok((name, bytes));
-        }
-    }
-    Err(Error::damaged("signers/", "there is no list of signers by this repository's admin"))
+    newest.ok_or_else(|| Error::damaged(SIGNERS, "there is no list of this repository's signers"))
 }

@@ -24,4 +24,5 @@ mod model;
 mod newer;
 mod remote;
 mod roundtrip;
+mod trust;
 mod writers;

@@ -36,15 +36,11 @@ fn configurations() {
         created: STARTED,
         probe: Probe::default(),
         description: None,
-        pack_aim: None,
-        segment_aim: None,
         unknown: Unknown::default(),
     };
     let full = ConfigBody {
         probe: Probe { create_if_absent: Some(CreateIfAbsent::Atomic), list_after_write: Some(true) },
         description: Some("backups of the shop".into()),
-        pack_aim: Some(16 << 20),
-        segment_aim: Some(256 << 10),
         ..plain.clone()
     };
     for (case, config) in [("what must be there", plain.clone()), ("everything", full)] {
@@ -55,7 +51,7 @@ fn configurations() {
             "max": config.chunk_max, "delta_depth": config.delta_depth, "created": config.created.0.to_string(),
             "create_if_absent": config.probe.create_if_absent.map(CreateIfAbsent::to_u64),
             "list_after_write": config.probe.list_after_write.map(u64::from),
-            "description": config.description, "pack_aim": config.pack_aim, "segment_aim": config.segment_aim,
+            "description": config.description,
         });
         chapter.bytes(case, input, &bytes);
     }
@@ -162,6 +158,10 @@ fn snapshots() {
         chapter.refused(case, bytes, RootBody::decode(bytes).unwrap_err());
     };
     let good = snapshot().encode().unwrap();
+    let mut zeroth = good.clone();
+    assert_eq!(zeroth[39..42], [7, 1, 1]);
+    zeroth[41] = 0;
+    refuse(&mut chapter, "the number zero", &zeroth);
     refuse(&mut chapter, "flags that are zero, and should be absent", &[&good[..], &[26, 1, 0]].concat());
     refuse(&mut chapter, "statistics that are empty, and should be absent", &[&good[..], &[24, 0]].concat());
     refuse(&mut chapter, "tags that are empty, and should be absent", &[&good[..], &[20, 0]].concat());
@@ -188,7 +188,7 @@ fn leases() {
             purpose: "snapshot db".into(),
             unknown: Unknown::default(),
         };
-        let bytes = body.encode();
+        let bytes = body.encode().unwrap();
         assert_eq!(LeaseBody::decode(&bytes).unwrap(), body);
         let input = json!({
             "session": SESSION.to_hex(), "counter": counter, "host": body.host, "process": body.process,
@@ -224,5 +224,8 @@ fn small_objects() {
     let mut long = bytes.clone();
     long[67] = 0xff;
     refuse("a clear part above the limit", &long);
+    let mut other = sealed::unsigned(&header, &[0; 15], &[0xee; 20]);
+    other.extend([0x51; 64]);
+    refuse("a clear part of another length", &other);
     chapter.finish();
 }

@@ -2,6 +2,7 @@
 
 use kamba_vault::base::id::hex;
 use kamba_vault::chunker::{Chunker, GEAR_BYTES, Settings};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::vectors::{Chapter, hash, xof};
@@ -110,4 +111,25 @@ fn golden_cut_points() {
         }
     }
     chapter.finish();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The program cuts as the specification says, whatever the stream and the table.
+    #[test]
+    fn streams_at_random(
+        seed in any::<[u8; 32]>(), masks in 0usize..2, len in 0usize..400_000,
+        modulus in prop::sample::select(vec![1u8, 2, 5, 255]),
+    ) {
+        let masks = MASKS[masks];
+        let table: [u8; GEAR_BYTES] = xof("kamba-vault v1 gear", &seed, GEAR_BYTES).try_into().unwrap();
+        let gear = std::array::from_fn(|i| u64::from_le_bytes(table[8 * i..8 * i + 8].try_into().unwrap()));
+        let mut stream = xof("kamba-vault v1 test stream", &seed, len);
+        stream.iter_mut().for_each(|byte| *byte %= modulus);
+        let chunker = Chunker::new(Settings::new(masks.0).unwrap(), &table);
+        let found = lengths(&stream, |rest| chunker.cut(rest));
+        prop_assert!(found.iter().all(|len| (1..=masks.0 as usize * 4).contains(len)));
+        prop_assert_eq!(found, lengths(&stream, |rest| cut(rest, masks, &gear)));
+    }
 }

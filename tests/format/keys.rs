@@ -38,7 +38,7 @@ fn signer_lists() {
             "generation": generation, "repository": REPOSITORY.to_hex(),
             "entries": body.entries.iter().map(entry).collect::<Vec<Value>>(),
         });
-        let output = json!({ "bytes": hex(&bytes), "name": name::signers_name(generation) });
+        let output = json!({ "bytes": hex(&bytes), "name": name::signers_name(&REPOSITORY, generation) });
         chapter.case(&format!("generation {generation}"), input, output);
         if generation == 1 {
             // Tag 1: 3 bytes, tag 3: 18, tag 5: its tag, its length, the item's length; then the item.
@@ -46,6 +46,7 @@ fn signer_lists() {
                 ("a signer under another's id", 24, body.entries[0].id.0[0] ^ 1),
                 ("unknown rights", 24 + 48, 16),
                 ("an unknown state", 24 + 49, 3),
+                ("the generation zero", 2, 0),
             ] {
                 let mut changed = bytes.clone();
                 changed[at] = byte;

@@ -214,6 +214,7 @@ fn trees() {
         ("a directory with content", &[1, 1, b'a', 3, 1, 1, 31, 1, 9, 33, 2, 2, 9]),
         ("a listing with a hole", &[1, 1, b'a', 3, 1, 1, 35, 2, 2, 9]),
         ("an unknown critical attribute", &[1, 1, b'a', 3, 1, 3, 41, 0]),
+        ("a mode of 13 bits", &[1, 1, b'a', 3, 1, 3, 4, 2, 0x80, 0x20]),
         ("an empty list of children", &[1, 1, b'a', 3, 1, 1, 35, 0]),
     ] {
         chapter.refused(case, bytes, Node::decode(bytes).unwrap_err());

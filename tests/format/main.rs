@@ -8,8 +8,10 @@
 
 mod bodies;
 mod chunking;
+mod dumps;
 mod keys;
 mod lists;
+mod objects;
 mod packs;
 mod records;
 mod secrets;

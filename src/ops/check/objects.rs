@@ -26,11 +26,18 @@ pub fn check_trust(repo: &Repository, report: &mut Report) -> Result<(), Error> 
         let reason = said(e)?;
         report.damage(trusted_name(repo, object)?, reason);
     }
+    repo.backend().list(SIGNERS, &mut |entry| {
+        if let Some(ObjectName::Signers(of, _)) = ObjectName::parse(&entry.name)
+            && of != repo.id()
+        {
+            report.notes.push(remains(&entry.name));
+        }
+    })?;
     let mut usable = 0;
     for name in repo::slot_names(repo.backend())? {
         match repo::read_slot(repo.backend(), &name) {
             Ok(slot) if slot.repository != repo.id() => {
-                report.notes.push(format!("{name} belongs to another repository: an init that lost a race"));
+                report.notes.push(remains(&name));
             }
             Ok(_) => usable += 1,
             Err(e) => report.damage(name, said(e)?),
@@ -45,6 +52,10 @@ pub fn check_trust(repo: &Repository, report: &mut Report) -> Result<(), Error> 
     Ok(())
 }
 
+fn remains(name: &str) -> String {
+    format!("{name} belongs to another repository: an init that lost a race")
+}
+
 /// The name of the object that an error of the configuration or the signers is about. One that has only
 /// words for it means the list of signers, of which the newest counts.
 fn trusted_name(repo: &Repository, object: Option<String>) -> Result<String, Error> {
@@ -53,7 +64,8 @@ fn trusted_name(repo: &Repository, object: Option<String>) -> Result<String, Err
     }
     let mut newest = SIGNERS.to_owned();
     repo.backend().list(SIGNERS, &mut |entry| {
-        if let Some(ObjectName::Signers(_)) = ObjectName::parse(&entry.name)
+        if let Some(ObjectName::Signers(of, _)) = ObjectName::parse(&entry.name)
+            && of == repo.id()
             && entry.name > newest
         {
             newest = entry.name;

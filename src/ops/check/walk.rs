@@ -13,7 +13,7 @@ use crate::base::kind::{ChunkKind, PackKind};
 use crate::base::limits::TREE_DEPTH_MAX;
 use crate::base::monitor::{Count, Monitor};
 use crate::format::database::DatabaseInfo;
-use crate::format::list::ListEntry;
+use crate::format::list::{ListEntry, only_chunks};
 use crate::format::node::{Node, NodeType};
 use crate::format::tree::TreeReader;
 use crate::ops::Error;
@@ -279,7 +279,9 @@ impl Walker<'_> {
     fn inside(&self, entry: &ListEntry) -> Result<Rest, repo::Error> {
         match entry {
             ListEntry::List { id, len, depth } => {
-                read_list(&self.reader, id, *len, *depth).map(|entries| Rest::Entries(entries.into_iter()))
+                let entries = read_list(&self.reader, id, *len, *depth)?;
+                only_chunks(&entries).map_err(repo::Error::format(&format!("list chunk {id}")))?;
+                Ok(Rest::Entries(entries.into_iter()))
             }
             ListEntry::Chunk { id, len } => {
                 let nodes = read_nodes(&self.reader, &mut TreeReader::new(), id, *len)?;

@@ -59,15 +59,15 @@ impl PackBuilder {
                 && self.directory.chunks().len() + chunks <= limits::PACK_CHUNKS_MAX)
     }
 
-    /// Seals one segment into the pack.
+    /// Seals one segment into the pack. What the directory refuses is not sealed: its number would be
+    /// the next segment's too, and the nonce with it (I-7).
     pub fn append(&mut self, coded: &[u8], coding: Coding, chunks: &[ChunkEntry]) -> Result<(), Error> {
+        let len = u32::try_from(coded.len() + TAG_LEN).unwrap_or(u32::MAX);
+        let ordinal = self.directory.push(Stored { len, coding, depth: 0 }, &[], chunks)?.into();
         let start = self.bytes.len();
-        let ordinal = self.directory.segments().len() as u64;
         self.bytes.extend_from_slice(coded);
         let place = Place { header: &self.header, domain: Domain::Segment, ordinal, tail: b"" };
-        self.key.seal(place, &mut self.bytes, start).map_err(Error::crypto("a new pack"))?;
-        let stored = Stored { len: (self.bytes.len() - start) as u32, coding, depth: 0 };
-        self.directory.push(stored, &[], chunks).map(drop).map_err(Error::format("a new pack"))
+        self.key.seal(place, &mut self.bytes, start).map_err(Error::crypto("a new pack"))
     }
 
     /// Pads, seals the directory, writes the trailer and names the pack.

@@ -122,7 +122,7 @@ impl Kept {
             purpose: self.purpose.clone(),
             unknown: Unknown::default(),
         };
-        let body = lease.encode();
+        let body = lease.encode()?;
         objects::create(&self.repo, Kind::Lease, &lease_name(&self.session, counter), b"", &body).map(drop)
     }
 }

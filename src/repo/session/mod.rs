@@ -64,6 +64,7 @@ impl Session {
         cancel: Cancel,
     ) -> Result<Self, Error> {
         repo.keys().may_write()?;
+        repo.signers().may_sign(&repo.keys().signer().id())?;
         let chunker = repo.chunker()?;
         let id = SessionId(repo.random().array().map_err(Error::crypto("a new session"))?);
         // The lease comes before every look: whoever removes packs waits for it, or had published
