@@ -225,11 +225,21 @@ impl Job<'_> {
     fn like(&self, admin: &Server) -> Result<Option<server::Database>, Error> {
         let info = self.database.info();
         let template = admin.databases()?.into_iter().find(|d| d.name == "template0");
-        Ok(template.map(|template| server::Database {
-            encoding: info.encoding.clone(),
-            collate: info.collate.clone().unwrap_or(template.collate),
-            ctype: info.ctype.clone().unwrap_or(template.ctype),
-            ..template
+        Ok(template.map(|template| {
+            let recorded = info.locale_provider.as_deref().and_then(server::provider);
+            let (provider, locale, icu_rules) = match (recorded, template.provider) {
+                (Some(recorded), Some(_)) => (Some(recorded), info.locale.clone(), info.icu_rules.clone()),
+                _ => (template.provider, template.locale, template.icu_rules),
+            };
+            server::Database {
+                encoding: info.encoding.clone(),
+                collate: info.collate.clone().unwrap_or(template.collate),
+                ctype: info.ctype.clone().unwrap_or(template.ctype),
+                provider,
+                locale,
+                icu_rules,
+                ..template
+            }
         }))
     }
 

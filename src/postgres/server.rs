@@ -54,6 +54,12 @@ pub struct Database {
     pub collate: String,
     /// How characters are classified.
     pub ctype: String,
+    /// Whose rules those are, since PostgreSQL 15: `libc`, `icu`, `builtin`.
+    pub provider: Option<&'static str>,
+    /// The locale of a provider other than `libc`.
+    pub locale: Option<String>,
+    /// Rules added to an ICU locale.
+    pub icu_rules: Option<String>,
     /// Bytes on disk; `None` without the right to connect to it.
     pub bytes: Option<u64>,
     /// Whether anybody may connect to it.
@@ -109,11 +115,16 @@ impl Server {
 
     /// All databases, by name.
     pub fn databases(&self) -> Result<Vec<Database>, Error> {
+        // Columns that some versions lack are asked for by way of JSON.
         let sql = "SELECT d.datname, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, \
                    CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
-                   THEN pg_catalog.pg_database_size(d.oid) END, d.datallowconn, d.datistemplate \
-                   FROM pg_catalog.pg_database d ORDER BY d.datname;";
-        let rows = self.ask(sql, None, 7, "its databases")?;
+                   THEN pg_catalog.pg_database_size(d.oid) END, d.datallowconn, d.datistemplate, \
+                   j.d OPERATOR(pg_catalog.->>) 'datlocprovider', \
+                   coalesce(j.d OPERATOR(pg_catalog.->>) 'datlocale', j.d OPERATOR(pg_catalog.->>) 'daticulocale'), \
+                   j.d OPERATOR(pg_catalog.->>) 'daticurules' \
+                   FROM pg_catalog.pg_database d, LATERAL (SELECT pg_catalog.to_jsonb(d)) j(d) ORDER BY d.datname;";
+        let rows = self.ask(sql, None, 10, "its databases")?;
+        let some = |cell: &[u8]| (!cell.is_empty()).then(|| text(cell));
         let database = |row: &Row| Database {
             name: text(&row[0]),
             encoding: text(&row[1]),
@@ -122,6 +133,9 @@ impl Server {
             bytes: text(&row[4]).parse().ok(),
             allows_connections: row[5] == b"t",
             is_template: row[6] == b"t",
+            provider: provider(&text(&row[7])),
+            locale: some(&row[8]),
+            icu_rules: some(&row[9]),
         };
         Ok(rows.iter().map(database).collect())
     }
@@ -185,9 +199,7 @@ impl Server {
     pub fn create_database(&self, name: &str, like: Option<&Database>) -> Result<(), Error> {
         let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(name)).into_bytes();
         if let Some(like) = like {
-            for (option, value) in
-                [("ENCODING", &like.encoding), ("LC_COLLATE", &like.collate), ("LC_CTYPE", &like.ctype)]
-            {
+            for (option, value) in like.options() {
                 sql.extend_from_slice(format!(" {option} ").as_bytes());
                 push_literal(&mut sql, value.as_bytes());
             }
@@ -260,6 +272,28 @@ impl Server {
             _ => Err(Error::Failed { program: "psql", status: describe(ended.status), stderr: ended.stderr }),
         }
     }
+}
+
+impl Database {
+    /// What `CREATE DATABASE` is told, for a database that is like this one.
+    fn options(&self) -> Vec<(&'static str, &str)> {
+        let mut options =
+            vec![("ENCODING", &*self.encoding), ("LC_COLLATE", &*self.collate), ("LC_CTYPE", &*self.ctype)];
+        // Servers before PostgreSQL 15 know no providers, and have none but libc.
+        options.extend(self.provider.map(|provider| ("LOCALE_PROVIDER", provider)));
+        let name = if self.provider == Some("icu") { "ICU_LOCALE" } else { "BUILTIN_LOCALE" };
+        options.extend(self.locale.as_deref().map(|locale| (name, locale)));
+        options.extend(self.icu_rules.as_deref().map(|rules| ("ICU_RULES", rules)));
+        options
+    }
+}
+
+/// Providers with their letters in `pg_database.datlocprovider`.
+const PROVIDERS: [(&str, &str); 3] = [("c", "libc"), ("i", "icu"), ("b", "builtin")];
+
+/// The provider that a letter or a name means.
+pub fn provider(text: &str) -> Option<&'static str> {
+    PROVIDERS.iter().find(|(letter, name)| text == *letter || text == *name).map(|(_, name)| *name)
 }
 
 /// An identifier in double quotes.

@@ -183,7 +183,7 @@ fn the_exact_bytes_and_single_tables_come_out() {
         let schema = String::from_utf8(vault.cat(&made, "shop/schema.sql")).unwrap();
         assert!(schema.contains("CREATE TABLE public.orders"));
         let info = String::from_utf8(vault.cat(&made, "shop/info.json")).unwrap();
-        assert!(info.contains("\"database\": \"shop\""), "{info}");
+        assert!(info.contains("\"database\":\"shop\""), "{info}");
         if options.is_empty() {
             let rows = vault.cat(&made, "shop/tables/public.orders.copy");
             assert!(rows.ends_with(b"\n") && !rows.ends_with(b"\\.\n"));
