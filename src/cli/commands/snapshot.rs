@@ -80,7 +80,7 @@ pub struct DbArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
-    /// Every database of the server that allows connections, in one snapshot
+    /// Every database of the server but templates and those that allow no connections, in one snapshot
     #[arg(long)]
     pub all_databases: bool,
 

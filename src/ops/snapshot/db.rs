@@ -39,7 +39,7 @@ pub struct DbRequest {
     pub tools: Tools,
     /// The databases; none for the one that the settings lead to.
     pub databases: Vec<String>,
-    /// All that allow connections and are no templates.
+    /// All but templates and those that allow no connections.
     pub all: bool,
     /// Also roles, tablespaces and settings of the cluster.
     pub globals: bool,
@@ -56,9 +56,12 @@ pub fn snapshot_db(
     cancel: &Cancel,
 ) -> Result<Made, Error> {
     // What can be refused is refused before a lease is taken.
-    let server = Server::new(&request.tools, &request.settings)?;
+    let server = match request.all {
+        true => Server::anywhere(&request.tools, &request.settings)?,
+        false => Server::new(&request.tools, &request.settings)?,
+    };
     let info = server.info()?;
-    let databases = choose(request, &info, server.databases()?)?;
+    let databases = choose(request, &info, server.databases()?, &*monitor)?;
     let pg_dump = request.tools.find(Program::PgDump, "the server", info.version)?;
     let pg_dumpall = match request.globals {
         true => Some(request.tools.find(Program::PgDumpall, "the server", info.version)?),
@@ -88,9 +91,22 @@ pub fn snapshot_db(
 }
 
 /// The databases asked for, as the server describes them.
-fn choose(request: &DbRequest, info: &ServerInfo, there: Vec<Database>) -> Result<Vec<Database>, Error> {
+fn choose(
+    request: &DbRequest,
+    info: &ServerInfo,
+    there: Vec<Database>,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Database>, Error> {
     if request.all {
-        return Ok(there.into_iter().filter(|d| d.allows_connections && !d.is_template).collect());
+        let (chosen, invalid): (Vec<_>, Vec<_>) =
+            there.into_iter().filter(|d| d.allows_connections && !d.is_template).partition(|d| d.is_valid);
+        for database in invalid {
+            monitor.warn(&format!(
+                "database {} is left out: dropping it was begun, and it can only be dropped",
+                database.name
+            ));
+        }
+        return Ok(chosen);
     }
     let own = std::slice::from_ref(&info.database);
     let names = if request.databases.is_empty() { own } else { &request.databases };
