@@ -274,6 +274,7 @@ impl Server {
 
     fn psql(&self, sql: &[u8], encoding: Option<&str>) -> Result<Vec<u8>, Error> {
         let mut command = Command::new(&self.psql.path);
+        self.settings.apply(&mut command);
         command
             .args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"])
             .args(["--field-separator-zero", "--record-separator-zero", "--set=ON_ERROR_STOP=1", "--file=-"])
@@ -281,7 +282,6 @@ impl Server {
             .env("PGCLIENTENCODING", encoding.unwrap_or("UTF8"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        self.settings.apply(&mut command);
         let mut running = Running::start("psql", &mut command, self.tools.cancel())?;
         let stdin = running.stdin();
         let answer = std::thread::scope(|scope| {
