@@ -240,6 +240,12 @@ impl Server {
         self.run(&sql)
     }
 
+    /// Whether our role may read the passwords of roles, which takes a superuser if nobody granted it.
+    pub fn reads_passwords(&self) -> Result<bool, Error> {
+        let sql = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT');";
+        Ok(self.one_row(sql, 1, "our rights")?[0] == b"t")
+    }
+
     /// Runs statements, up to the first that fails.
     pub fn run(&self, sql: &[u8]) -> Result<(), Error> {
         self.psql(sql, None).map(drop)

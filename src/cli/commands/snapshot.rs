@@ -85,6 +85,9 @@ pub struct DbArgs {
     pub all_databases: bool,
 
     /// Also what belongs to no database: roles and tablespaces
+    ///
+    /// Passwords of roles take a superuser. Without one the rest is stored, the snapshot is marked
+    /// "incomplete", and the exit status is 3.
     #[arg(long)]
     pub globals: bool,
 
@@ -111,7 +114,7 @@ Prefer 'snapshot command': it sees whether the command failed.";
 /// Store what comes from standard input
 ///
 /// A pipe does not tell whether the program at its other end failed, so the snapshot is marked
-/// \"end unverified\".
+/// "end unverified".
 #[derive(Debug, Args)]
 #[command(after_help = STDIN_EXAMPLES)]
 pub struct StdinArgs {
@@ -239,6 +242,7 @@ struct Document<'a> {
     tags: &'a [String],
     sources: &'a [String],
     end_unverified: bool,
+    incomplete: bool,
     stats: StatsDocument,
 }
 
@@ -252,6 +256,7 @@ fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context
         tags: &provenance.tags,
         sources: &made.sources,
         end_unverified: made.end_unverified,
+        incomplete: made.incomplete,
         stats: StatsDocument {
             source_bytes: made.source_bytes,
             new_bytes: made.added.new_bytes,
@@ -262,7 +267,7 @@ fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context
         },
     };
     context.result(&document, || words(made))?;
-    Ok(Done::Complete)
+    Ok(if made.incomplete { Done::Incomplete } else { Done::Complete })
 }
 
 /// A snapshot that was made, for people.
@@ -282,6 +287,9 @@ fn words(made: &Made) -> String {
     );
     if made.end_unverified {
         out.push_str("  end unverified: a pipe does not tell whether the program before it failed\n");
+    }
+    if made.incomplete {
+        out.push_str("  incomplete: some of the source could not be read\n");
     }
     out
 }

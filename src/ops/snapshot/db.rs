@@ -62,6 +62,12 @@ pub fn snapshot_db(
     };
     let info = server.info()?;
     let databases = choose(request, &info, server.databases()?, &*monitor)?;
+    if request.globals && databases.iter().any(|d| database_node(&d.name) == GLOBALS) {
+        return Err(Error::Usage {
+            message: format!("a database is called {GLOBALS}, as the file of roles and tablespaces is"),
+            hint: Some("leave out --globals, or rename the database"),
+        });
+    }
     let pg_dump = request.tools.find(Program::PgDump, "the server", info.version)?;
     let pg_dumpall = match request.globals {
         true => Some(request.tools.find(Program::PgDumpall, "the server", info.version)?),
@@ -76,8 +82,10 @@ pub fn snapshot_db(
         for database in &databases {
             nodes.push(gathering.database(&pg_dump, database)?);
         }
+        // Passwords of roles take the right to read them: without it, all the rest is stored.
+        let with_passwords = pg_dumpall.is_none() || server.reads_passwords()?;
         if let Some(tool) = &pg_dumpall {
-            nodes.push(gathering.globals(tool)?);
+            nodes.push(gathering.globals(tool, with_passwords)?);
         }
         Ok(Gathered {
             kind: SnapshotKind::Database,
@@ -86,6 +94,7 @@ pub fn snapshot_db(
             source_bytes: gathering.bytes,
             items: gathering.items,
             end_unverified: false,
+            incomplete: !with_passwords,
         })
     })
 }
@@ -258,24 +267,19 @@ impl Gathering<'_> {
         }
     }
 
-    /// Roles and settings of the cluster. Passwords take a superuser; without one, all the rest.
-    fn globals(&mut self, pg_dumpall: &Tool) -> Result<Node, Error> {
-        let attempt = |with_passwords| -> Result<Vec<u8>, Error> {
-            let mut running = dump_globals(pg_dumpall, &self.request.settings, with_passwords, self.cancel)?;
-            let mut sql = Vec::new();
-            let read = running.read_to_end(&mut sql);
-            running.finish()?;
-            read.map_err(|source| repo::Error::Source { what: GLOBALS.into(), source })?;
-            Ok(sql)
-        };
-        let sql = match attempt(true) {
-            Ok(sql) => sql,
-            Err(Error::Postgres(e)) if !self.cancel.is_cancelled() => {
-                self.session.monitor().warn(&format!("{GLOBALS} is without passwords of roles: {e}"));
-                attempt(false)?
-            }
-            Err(e) => return Err(e),
-        };
+    /// Roles and settings of the cluster.
+    fn globals(&mut self, pg_dumpall: &Tool, with_passwords: bool) -> Result<Node, Error> {
+        if !with_passwords {
+            let role = "this role may not read them";
+            self.session.monitor().warn(&format!("{GLOBALS} is without passwords of roles: {role}"));
+        }
+        let mut running = dump_globals(pg_dumpall, &self.request.settings, with_passwords, self.cancel)?;
+        let mut sql = Vec::new();
+        let read = running.read_to_end(&mut sql);
+        // If pg_dumpall failed, what it says is the reason.
+        let warnings = running.finish()?;
+        self.warn(&warnings);
+        read.map_err(|source| repo::Error::Source { what: GLOBALS.into(), source })?;
         let mut stream = self.session.stream();
         stream.write(&sql)?;
         let content = stream.finish()?;
