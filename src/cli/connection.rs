@@ -16,6 +16,9 @@ pub fn settings(
     url: Option<&str>,
     environment: &Environment,
 ) -> Result<Settings, Failure> {
+    if let Some(name) = dbname {
+        check_name(name)?;
+    }
     if let Some(url) = url {
         let settings = Settings::parse(url)?;
         if settings.has_password() {
@@ -32,6 +35,20 @@ pub fn settings(
         Some(name) => base.with_database(name),
         None => base,
     })
+}
+
+/// psql and pg_dump take a whole connection for a database's name; here it could only be a mistake,
+/// and one that shows a password in any process list. So the text is not repeated either.
+fn check_name(name: &str) -> Result<(), Failure> {
+    if name.is_empty() {
+        return Err(Failure::usage("the name in --dbname is empty")
+            .with_hint("`psql --list` shows the server's databases"));
+    }
+    if name.contains("://") || name.contains('=') {
+        return Err(Failure::usage("what --dbname was given is no name of a database")
+            .with_hint("give a connection to --url, or set DATABASE_URL if it holds a password"));
+    }
+    Ok(())
 }
 
 /// Where PostgreSQL's programs are.
@@ -51,8 +68,6 @@ mod tests {
         assert_eq!(text(None, None), "shop on db1 as me");
         assert_eq!(text(Some("copy"), None), "copy on db1 as me");
         assert_eq!(text(None, Some("postgres://db2/x")), "x on db2");
-        let none = Environment::of(&[]);
-        assert_eq!(settings(Some("postgres://h/x"), None, &none).unwrap().database(), Some("postgres://h/x"));
     }
 
     #[test]
@@ -62,6 +77,16 @@ mod tests {
             let failure = settings(None, Some(url), &none).unwrap_err();
             assert_eq!(failure.exit_status(), 2);
             assert!(failure.render().contains("process list") && !failure.render().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_name() {
+        let none = Environment::of(&[]);
+        for name in ["", "postgres://me:hunter2@h/x", "host=db1 password=hunter2", "mysql://hunter2"] {
+            let failure = settings(Some(name), None, &none).unwrap_err();
+            assert_eq!(failure.exit_status(), 2, "{name}");
+            assert!(!failure.render().contains("hunter2"), "{}", failure.render());
         }
     }
 }

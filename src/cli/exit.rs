@@ -15,6 +15,8 @@ use crate::cli::text::paragraph;
 pub enum Done {
     /// All of it was done (0).
     Complete,
+    /// Done, but some of the source could not be read; the snapshot says which (3).
+    Incomplete,
     /// Done, and it found damage, which the result names (20).
     Damaged,
 }
@@ -24,6 +26,7 @@ impl Done {
     pub fn exit_status(self) -> u8 {
         match self {
             Done::Complete => 0,
+            Done::Incomplete => 3,
             Done::Damaged => Class::Damaged.exit_status(),
         }
     }
@@ -264,7 +267,7 @@ mod tests {
             assert_eq!(failure.exit_status(), status, "{class:?}");
             assert_eq!(failure.render().contains("report"), class == Class::Internal, "{class:?}");
         }
-        assert_eq!([Done::Complete, Done::Damaged].map(Done::exit_status), [0, 20]);
+        assert_eq!([Done::Complete, Done::Incomplete, Done::Damaged].map(Done::exit_status), [0, 3, 20]);
     }
 
     #[test]

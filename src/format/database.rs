@@ -46,6 +46,15 @@ pub struct DatabaseInfo {
     /// How its characters are classified; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ctype: Option<String>,
+    /// Whose rules those are: `libc`, `icu`, `builtin`; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale_provider: Option<String>,
+    /// The locale of a provider other than `libc`; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// Rules that were added to an ICU locale; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icu_rules: Option<String>,
     /// Its size on the server, in bytes.
     pub size: u64,
     /// The server's version, as it says itself.
@@ -78,19 +87,78 @@ pub struct DatabaseInfo {
 }
 
 impl DatabaseInfo {
-    /// The bytes of the `info` file.
+    /// The bytes of the `info` file. Refuses what nobody could read again.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        let bytes = serde_json::to_vec_pretty(self);
-        bytes.map_err(|_| Error::new(WHAT, Reason::Inconsistent("it cannot be written as JSON")))
+        let bytes = serde_json::to_vec(self)
+            .map_err(|_| Error::new(WHAT, Reason::Inconsistent("it cannot be written as JSON")))?;
+        check_len(&bytes)?;
+        Ok(bytes)
     }
 
     /// Reads an `info` file.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() > DATABASE_INFO_MAX {
-            let (len, max) = (bytes.len() as u64, DATABASE_INFO_MAX as u64);
-            return Err(Error::new(WHAT, Reason::TooLarge { what: "it", len, max }));
-        }
+        check_len(bytes)?;
         let read = serde_json::from_slice(bytes);
         read.map_err(|_| Error::new(WHAT, Reason::Inconsistent("it is not the JSON that it should be")))
+    }
+}
+
+fn check_len(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() <= DATABASE_INFO_MAX {
+        return Ok(());
+    }
+    let (len, max) = (bytes.len() as u64, DATABASE_INFO_MAX as u64);
+    Err(Error::new(WHAT, Reason::TooLarge { what: "it", len, max }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn info(objects: Vec<String>) -> DatabaseInfo {
+        DatabaseInfo {
+            database: "shop".into(),
+            encoding: "UTF8".into(),
+            collate: None,
+            ctype: None,
+            locale_provider: Some("icu".into()),
+            locale: Some("de-DE".into()),
+            icu_rules: None,
+            size: 1,
+            server_version: "15.18".into(),
+            dump_version: "15.18".into(),
+            archive_version: None,
+            dump_arguments: Vec::new(),
+            started: 1,
+            ended: 2,
+            exit_status: 0,
+            dump_bytes: 3,
+            dump_hash: "00".into(),
+            split: true,
+            objects,
+            tables: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let written = info(vec!["head".into()]);
+        let bytes = written.encode().unwrap();
+        assert_eq!(DatabaseInfo::decode(&bytes).unwrap(), written);
+        // What an earlier version wrote, and what a later one may add.
+        let text = String::from_utf8(bytes).unwrap();
+        let other = text.replace(r#""locale_provider":"icu","locale":"de-DE""#, r#""new":[1]"#);
+        let read = DatabaseInfo::decode(other.as_bytes()).unwrap();
+        assert_eq!((read.locale_provider, read.locale, read.objects), (None, None, written.objects));
+    }
+
+    #[test]
+    fn what_nobody_could_read_is_not_written() {
+        let most = DATABASE_INFO_MAX - info(vec![String::new()]).encode().unwrap().len();
+        assert!(info(vec!["x".repeat(most)]).encode().is_ok());
+        let error = info(vec!["x".repeat(most + 1)]).encode().unwrap_err();
+        assert!(error.to_string().contains("268435457"), "{error}");
     }
 }

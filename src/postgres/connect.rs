@@ -31,18 +31,28 @@ const NOT_OURS: &str = "connection_limit pgbouncer pool_timeout pool_size schema
 
 /// The variables by which a user's environment could lead libpq to another server, or change what
 /// the server is told ("Environment Variables" in PostgreSQL's manual).
-pub const VARIABLES: [&str; 12] = [
+pub const VARIABLES: [&str; 22] = [
+    "PGAPPNAME",
+    "PGCHANNELBINDING",
+    "PGCLIENTENCODING",
+    "PGCONNECT_TIMEOUT",
     "PGDATABASE",
+    "PGDATESTYLE",
+    "PGGSSENCMODE",
     "PGHOST",
     "PGHOSTADDR",
     "PGOPTIONS",
     "PGPASSFILE",
     "PGPASSWORD",
     "PGPORT",
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
     "PGSERVICE",
     "PGSERVICEFILE",
     "PGSSLMODE",
+    "PGSSLNEGOTIATION",
     "PGTARGETSESSIONATTRS",
+    "PGTZ",
     "PGUSER",
 ];
 

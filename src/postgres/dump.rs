@@ -142,6 +142,9 @@ impl Dump {
         command
             .arg("--no-password")
             .arg(format!("--dbname={}", settings.connection_string()))
+            // A dump is in its database's own encoding, unless an option says otherwise: what the
+            // environment happens to hold could lack characters, and would be nobody's decision.
+            .env_remove("PGCLIENTENCODING")
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         settings.apply(&mut command);

@@ -3,7 +3,8 @@
 //!
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
 //! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`
-//! writes, `globals` prepares what belongs to no database; `cluster` is a throwaway server and `shop` a database to try things on.
+//! writes, `globals` prepares what belongs to no database, `sql` knows quotes; `cluster` is a throwaway
+//! server and `shop` a database to try things on.
 
 pub mod archive;
 pub mod cluster;
@@ -15,5 +16,6 @@ pub mod process;
 pub mod restore;
 pub mod server;
 pub mod shop;
+mod sql;
 pub mod tools;
 pub mod version;

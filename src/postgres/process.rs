@@ -1,6 +1,8 @@
 //! Child processes: a program runs in a process group of its own, so that Ctrl-C on the terminal
 //! reaches us alone and we decide; a cancel ends the whole group, politely and then not. What it
-//! says on standard error is drained all the while and its end is kept. None outlives its owner.
+//! says on standard error is drained all the while and its end is kept. None outlives its owner, unless
+//! this whole process is killed outright: then a program ends when it next needs a pipe from us, and a
+//! pg_restore with several jobs, which needs none, at its own end.
 
 use std::collections::VecDeque;
 use std::io::Read;

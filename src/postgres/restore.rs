@@ -1,7 +1,7 @@
 //! Restoring through pg_restore: from a stream, or from a file with several jobs. pg_restore goes
 //! on after most errors and counts them; a restore with any is a failed one.
 
-use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -31,8 +31,6 @@ pub struct RestoreOptions {
     pub clean: bool,
     /// Create the dump's database. The settings name another one to connect to.
     pub create: bool,
-    /// Stop at the first error.
-    pub exit_on_error: bool,
     /// Everything or nothing. Not with `create` or several jobs.
     pub single_transaction: bool,
     /// Let everything belong to the user who restores.
@@ -50,7 +48,8 @@ impl RestoreOptions {
             (self.clean, "--clean"),
             (self.clean, "--if-exists"),
             (self.create, "--create"),
-            (self.exit_on_error, "--exit-on-error"),
+            // A table that could not be created is there already: its rows would be there twice.
+            (!self.data_only, "--no-data-for-failed-tables"),
             (self.single_transaction, "--single-transaction"),
             (self.no_owner, "--no-owner"),
             (self.no_privileges, "--no-privileges"),
@@ -76,28 +75,32 @@ pub fn restore_stream(
     temp: &Path,
     cancel: &Cancel,
 ) -> Result<Restore, Error> {
-    start(pg_restore, settings, options, Vec::new(), temp, cancel)
+    start(pg_restore, settings, options, (Stdio::piped(), &[]), temp, cancel)
 }
 
-/// Restores an archive from a file, with several jobs at once. Returns pg_restore's warnings.
+/// The standard input of a process as a file that it can open again, each time at its beginning.
+const STDIN_FILE: &str = "/proc/self/fd/0";
+
+/// Restores an archive from a file, with several jobs at once. Returns pg_restore's warnings. The
+/// file needs no name: one without leaves nothing behind, whatever happens.
 pub fn restore_file(
     pg_restore: &Tool,
     settings: &Settings,
     options: &RestoreOptions,
-    archive: &Path,
+    archive: File,
     jobs: NonZeroU32,
     temp: &Path,
     cancel: &Cancel,
 ) -> Result<String, Error> {
-    let arguments = vec![format!("--jobs={jobs}").into(), "--".into(), archive.into()];
-    start(pg_restore, settings, options, arguments, temp, cancel)?.finish()
+    let arguments = [format!("--jobs={jobs}"), "--".into(), STDIN_FILE.into()];
+    start(pg_restore, settings, options, (archive.into(), &arguments), temp, cancel)?.finish()
 }
 
 fn start(
     pg_restore: &Tool,
     settings: &Settings,
     options: &RestoreOptions,
-    last_arguments: Vec<OsString>,
+    (stdin, last_arguments): (Stdio, &[String]),
     temp: &Path,
     cancel: &Cancel,
 ) -> Result<Restore, Error> {
@@ -114,11 +117,7 @@ fn start(
         }
         None => None,
     };
-    let is_stream = last_arguments.is_empty();
-    command
-        .args(last_arguments)
-        .stdin(if is_stream { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::null());
+    command.args(last_arguments).stdin(stdin).stdout(Stdio::null());
     settings.apply(&mut command);
     let mut running = Running::start("pg_restore", &mut command, cancel)?;
     Ok(Restore { stdin: running.stdin(), running, _list: list })

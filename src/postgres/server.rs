@@ -14,11 +14,26 @@ use crate::postgres::version::Version;
 /// The status with which psql says that there is no connection ("Exit Status" in its manual).
 const NO_CONNECTION: i32 = 2;
 
-/// Relations of users: neither of the system, nor temporary, nor an extension's.
-const USER_RELATIONS: &str = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' \
-    AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+/// The databases that every server has, in the order in which pg_dumpall tries them.
+const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
+
+/// What users made, with its name: neither the system's, nor temporary, nor an extension's. A type
+/// that belongs to a relation, or is the array or range of another, is no thing of its own.
+const OF_USERS: &str = "WITH things (class, oid, namespace, name) AS ( \
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relnamespace, relname FROM pg_catalog.pg_class \
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') \
+    UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace, proname \
+        FROM pg_catalog.pg_proc p WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'i') \
+    UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace, typname \
+        FROM pg_catalog.pg_type t WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+        WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'i') \
+    UNION ALL SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, oid, NULL \
+        FROM pg_catalog.pg_namespace WHERE nspname <> 'public'), \
+    of_users (name) AS (SELECT pg_catalog.concat_ws('.', pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(t.name)) \
+    FROM things t JOIN pg_catalog.pg_namespace n ON n.oid = t.namespace \
+    WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM \
+    pg_catalog.pg_depend d WHERE d.classid = t.class AND d.objid = t.oid AND d.deptype = 'e'))";
 
 /// A server, reached through one of its databases.
 #[derive(Clone, Debug)]
@@ -37,10 +52,6 @@ pub struct ServerInfo {
     pub version_text: String,
     /// The database that the settings lead to.
     pub database: String,
-    /// The user that they make us.
-    pub user: String,
-    /// Whether it is a standby.
-    pub in_recovery: bool,
 }
 
 /// A database of the server.
@@ -54,18 +65,26 @@ pub struct Database {
     pub collate: String,
     /// How characters are classified.
     pub ctype: String,
+    /// Whose rules those are, since PostgreSQL 15: `libc`, `icu`, `builtin`.
+    pub provider: Option<&'static str>,
+    /// The locale of a provider other than `libc`.
+    pub locale: Option<String>,
+    /// Rules added to an ICU locale.
+    pub icu_rules: Option<String>,
     /// Bytes on disk; `None` without the right to connect to it.
     pub bytes: Option<u64>,
     /// Whether anybody may connect to it.
     pub allows_connections: bool,
     /// Whether it is a template.
     pub is_template: bool,
+    /// False if dropping it was begun and not ended: nothing but that can be done with it.
+    pub is_valid: bool,
 }
 
 /// What a database holds that users made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Tables, views, sequences and large objects.
+    /// Schemas, relations, functions, types and large objects.
     pub objects: u64,
     /// One of them.
     pub example: Option<String>,
@@ -81,6 +100,29 @@ impl Server {
         Ok(Server { psql, tools: tools.clone(), settings: settings.clone() })
     }
 
+    /// A server as such, whichever of its databases leads to it: the one that the settings name,
+    /// else those that every server has unless somebody dropped them.
+    pub fn anywhere(tools: &Tools, settings: &Settings) -> Result<Self, Error> {
+        match settings.database() {
+            Some(_) => Server::new(tools, settings),
+            None => Server::maintenance(tools, settings),
+        }
+    }
+
+    /// A server through a database that is nobody's own, for work on others.
+    pub fn maintenance(tools: &Tools, settings: &Settings) -> Result<Self, Error> {
+        let [first, second] = MAINTENANCE.map(|name| Server::new(tools, &settings.with_database(name)));
+        let first = first?;
+        match first.info() {
+            // What is wrong with the first may well be wrong with the second: the first is told.
+            Err(error @ Error::Connect { .. }) => {
+                let second = second?;
+                second.info().map(|_| second).map_err(|_| error)
+            }
+            asked => asked.map(|_| first),
+        }
+    }
+
     /// The same server through another database.
     pub fn database(&self, name: &str) -> Self {
         Server { settings: self.settings.with_database(name), ..self.clone() }
@@ -91,29 +133,27 @@ impl Server {
         &self.settings
     }
 
-    /// Version, database and user.
+    /// Version and database.
     pub fn info(&self) -> Result<ServerInfo, Error> {
         let sql = "SELECT pg_catalog.current_setting('server_version_num'), \
-                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), \
-                   current_user, pg_catalog.pg_is_in_recovery();";
-        let row = self.one_row(sql, 5, "itself")?;
+                   pg_catalog.current_setting('server_version'), pg_catalog.current_database();";
+        let row = self.one_row(sql, 3, "itself")?;
         let version = text(&row[0]).parse().map(Version).map_err(|_| Error::Answer("its version"))?;
-        Ok(ServerInfo {
-            version,
-            version_text: text(&row[1]),
-            database: text(&row[2]),
-            user: text(&row[3]),
-            in_recovery: row[4] == b"t",
-        })
+        Ok(ServerInfo { version, version_text: text(&row[1]), database: text(&row[2]) })
     }
 
     /// All databases, by name.
     pub fn databases(&self) -> Result<Vec<Database>, Error> {
+        // Columns that some versions lack are asked for by way of JSON.
         let sql = "SELECT d.datname, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, \
                    CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
-                   THEN pg_catalog.pg_database_size(d.oid) END, d.datallowconn, d.datistemplate \
-                   FROM pg_catalog.pg_database d ORDER BY d.datname;";
-        let rows = self.ask(sql, None, 7, "its databases")?;
+                   THEN pg_catalog.pg_database_size(d.oid) END, d.datallowconn, d.datistemplate, d.datconnlimit = -2, \
+                   j.d OPERATOR(pg_catalog.->>) 'datlocprovider', \
+                   coalesce(j.d OPERATOR(pg_catalog.->>) 'datlocale', j.d OPERATOR(pg_catalog.->>) 'daticulocale'), \
+                   j.d OPERATOR(pg_catalog.->>) 'daticurules' \
+                   FROM pg_catalog.pg_database d, LATERAL (SELECT pg_catalog.to_jsonb(d)) j(d) ORDER BY d.datname;";
+        let rows = self.ask(sql, None, 11, "its databases")?;
+        let some = |cell: &[u8]| (!cell.is_empty()).then(|| text(cell));
         let database = |row: &Row| Database {
             name: text(&row[0]),
             encoding: text(&row[1]),
@@ -122,6 +162,10 @@ impl Server {
             bytes: text(&row[4]).parse().ok(),
             allows_connections: row[5] == b"t",
             is_template: row[6] == b"t",
+            is_valid: row[7] != b"t",
+            provider: provider(&text(&row[8])),
+            locale: some(&row[9]),
+            icu_rules: some(&row[10]),
         };
         Ok(rows.iter().map(database).collect())
     }
@@ -129,8 +173,8 @@ impl Server {
     /// What users made in the database of the settings.
     pub fn contents(&self) -> Result<Contents, Error> {
         let sql = format!(
-            "SELECT (SELECT count(*) {USER_RELATIONS}) + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata), \
-             (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) {USER_RELATIONS} ORDER BY 1 LIMIT 1);"
+            "{OF_USERS} SELECT (SELECT count(*) FROM of_users) \
+             + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata), (SELECT min(name) FROM of_users);"
         );
         let row = self.one_row(&sql, 2, "what its database holds")?;
         let objects = text(&row[0]).parse().map_err(|_| Error::Answer("what its database holds"))?;
@@ -149,7 +193,9 @@ impl Server {
         if tables.is_empty() {
             return Ok(counts);
         }
+        // Counting takes as long as it takes, whatever the role or the database is set to.
         let mut sql = b"SET standard_conforming_strings = on; SET row_security = off;\n\
+            SET statement_timeout = 0; SET lock_timeout = 0;\n\
             SELECT pg_catalog.format('SELECT %s, count(*) FROM ONLY %I.%I', w.place, n.nspname, c.relname) \
             FROM (VALUES "
             .to_vec();
@@ -185,9 +231,7 @@ impl Server {
     pub fn create_database(&self, name: &str, like: Option<&Database>) -> Result<(), Error> {
         let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(name)).into_bytes();
         if let Some(like) = like {
-            for (option, value) in
-                [("ENCODING", &like.encoding), ("LC_COLLATE", &like.collate), ("LC_CTYPE", &like.ctype)]
-            {
+            for (option, value) in like.options() {
                 sql.extend_from_slice(format!(" {option} ").as_bytes());
                 push_literal(&mut sql, value.as_bytes());
             }
@@ -196,9 +240,10 @@ impl Server {
         self.run(&sql)
     }
 
-    /// Drops a database, and the connections to it.
-    pub fn drop_database(&self, name: &str) -> Result<(), Error> {
-        self.run(format!("DROP DATABASE IF EXISTS {} WITH (FORCE);\n", quote_identifier(name)).as_bytes())
+    /// Whether our role may read the passwords of roles, which takes a superuser if nobody granted it.
+    pub fn reads_passwords(&self) -> Result<bool, Error> {
+        let sql = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT');";
+        Ok(self.one_row(sql, 1, "our rights")?[0] == b"t")
     }
 
     /// Runs statements, up to the first that fails.
@@ -235,6 +280,7 @@ impl Server {
 
     fn psql(&self, sql: &[u8], encoding: Option<&str>) -> Result<Vec<u8>, Error> {
         let mut command = Command::new(&self.psql.path);
+        self.settings.apply(&mut command);
         command
             .args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"])
             .args(["--field-separator-zero", "--record-separator-zero", "--set=ON_ERROR_STOP=1", "--file=-"])
@@ -242,7 +288,6 @@ impl Server {
             .env("PGCLIENTENCODING", encoding.unwrap_or("UTF8"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        self.settings.apply(&mut command);
         let mut running = Running::start("psql", &mut command, self.tools.cancel())?;
         let stdin = running.stdin();
         let answer = std::thread::scope(|scope| {
@@ -262,8 +307,30 @@ impl Server {
     }
 }
 
+impl Database {
+    /// What `CREATE DATABASE` is told, for a database that is like this one.
+    fn options(&self) -> Vec<(&'static str, &str)> {
+        let mut options =
+            vec![("ENCODING", &*self.encoding), ("LC_COLLATE", &*self.collate), ("LC_CTYPE", &*self.ctype)];
+        // Servers before PostgreSQL 15 know no providers, and have none but libc.
+        options.extend(self.provider.map(|provider| ("LOCALE_PROVIDER", provider)));
+        let name = if self.provider == Some("icu") { "ICU_LOCALE" } else { "BUILTIN_LOCALE" };
+        options.extend(self.locale.as_deref().map(|locale| (name, locale)));
+        options.extend(self.icu_rules.as_deref().map(|rules| ("ICU_RULES", rules)));
+        options
+    }
+}
+
+/// Providers with their letters in `pg_database.datlocprovider`.
+const PROVIDERS: [(&str, &str); 3] = [("c", "libc"), ("i", "icu"), ("b", "builtin")];
+
+/// The provider that a letter or a name means.
+pub fn provider(text: &str) -> Option<&'static str> {
+    PROVIDERS.iter().find(|(letter, name)| text == *letter || text == *name).map(|(_, name)| *name)
+}
+
 /// An identifier in double quotes.
-pub fn quote_identifier(name: &str) -> String {
+fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -1,13 +1,15 @@
 //! A stored database: its description, its objects, and the dump that they rejoin to. The dump is
 //! streamed: one reader runs ahead over all objects in the order of the recipe.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::id::hex;
-use crate::base::limits::DATABASE_INFO_MAX;
+use crate::base::limits::{ARCHIVE_HEAD_MAX, DATABASE_INFO_MAX};
 use crate::crypto::StreamHasher;
 use crate::format::database::DatabaseInfo;
 use crate::format::list::ListEntry;
@@ -22,9 +24,6 @@ use crate::postgres::archive::toc::{Head, Parsed, parse_head};
 use crate::repo::Error;
 use crate::repo::read::{ChunkReader, ContentReader, Entries};
 use crate::vfs::Children;
-
-/// Largest head that is read into memory: as large as the archive parser takes.
-const HEAD_MAX: u64 = 1 << 30;
 
 /// A database of a snapshot.
 pub struct Database {
@@ -98,7 +97,7 @@ impl Database {
             return Ok(None);
         }
         let node = self.required("head")?;
-        let bytes = read_small(&self.reader, &node, HEAD_MAX, &self.cancel)?;
+        let bytes = read_small(&self.reader, &node, ARCHIVE_HEAD_MAX as u64, &self.cancel)?;
         match parse_head(&bytes) {
             Parsed::Head(head) => Ok(Some(*head)),
             _ => Err(damaged(&self.node, "its table of contents cannot be parsed")),
@@ -167,7 +166,9 @@ impl Database {
         let recipe = self.content(recipe.content)?;
         let mut objects = self.objects(filter.is_some())?;
         let mut head = head;
+        let current = Cell::new(None);
         let opened = |number: usize| -> io::Result<Box<dyn Read + '_>> {
+            current.set(Some(number));
             if self.info.objects.get(number).map(String::as_str) == Some("head")
                 && let Some(head) = head.take()
             {
@@ -177,15 +178,22 @@ impl Database {
             objects.open(number)
         };
         // `join` asks for objects in order and reads each to its end before the next.
-        join(recipe, opened, filter, out).map(|joined| joined.bytes).map_err(|e| self.join_error(e))
+        let joined = join(recipe, opened, filter, out);
+        joined.map(|joined| joined.bytes).map_err(|e| self.join_error(e, current.get()))
     }
 
-    fn join_error(&self, e: JoinError) -> Error {
+    /// Why the dump could not be put together, while the object of this number was read.
+    fn join_error(&self, e: JoinError, number: Option<usize>) -> Error {
         match e {
             JoinError::Recipe(reason) => damaged(&self.node, &format!("its recipe: {reason}")),
-            JoinError::Read(source) => source
-                .downcast::<Error>()
-                .unwrap_or_else(|source| Error::Source { what: "the snapshot".into(), source }),
+            JoinError::Read(source) => match source.downcast::<Error>() {
+                Ok(e) if e.class() == Class::Damaged => {
+                    let path = number.and_then(|number| self.info.objects.get(number));
+                    damaged(&self.node, &format!("its {}: {e}", path.map_or("recipe", String::as_str)))
+                }
+                Ok(e) => e,
+                Err(source) => Error::Source { what: "the snapshot".into(), source },
+            },
             JoinError::Write(source) => Error::Sink { what: "the dump".into(), source },
         }
     }

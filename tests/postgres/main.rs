@@ -3,8 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod dumps;
+mod failures;
 mod programs;
 mod repository;
 mod restores;
 mod servers;
+#[path = "../support/mod.rs"]
+mod shared;
+#[path = "../support/servers/mod.rs"]
+mod shared_servers;
 mod support;
+mod vault;
+mod writing_back;

@@ -3,106 +3,16 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use kamba_vault::base::clock::{Cancel, SystemClock};
-use kamba_vault::base::monitor::{Recorder, Silent};
-use kamba_vault::base::secret::Secret32;
-use kamba_vault::codec::Level;
-use kamba_vault::crypto::SystemRandom;
-use kamba_vault::ops::check::{ReadData, check};
-use kamba_vault::ops::look;
-use kamba_vault::ops::restore_db::{RestoreRequest, find_database, restore_db};
-use kamba_vault::ops::select::Which;
-use kamba_vault::ops::snapshot::{DbRequest, Made, Provenance, snapshot_db};
-use kamba_vault::postgres::dump::PassedOn;
-use kamba_vault::postgres::restore::RestoreOptions;
+use kamba_vault::base::monitor::Recorder;
+use kamba_vault::postgres::connect::Settings;
 use kamba_vault::postgres::server::Server;
 use kamba_vault::postgres::shop::Shop;
 use kamba_vault::postgres::tools::Program;
-use kamba_vault::repo::{self, Credentials, Environment, InitOptions, Repository};
-use kamba_vault::storage::{Backend, Memory};
-use kamba_vault::vfs::View;
-use tempfile::TempDir;
+use kamba_vault::storage::{Backend, Record};
 
+use crate::shared::{Vault, assert_clean, folder, noise, open};
 use crate::support::Db;
-
-struct Vault {
-    repo: Repository,
-    _cache: TempDir,
-}
-
-impl Vault {
-    fn new() -> Self {
-        let backend: Arc<dyn Backend> = Arc::new(Memory::new());
-        let credentials = Credentials { passphrase: None, key_file: Some(Secret32([3; 32])) };
-        let options = InitOptions { chunk_avg: 16 << 10, ..InitOptions::default() };
-        repo::init(&*backend, &credentials, &options, &SystemClock, &SystemRandom).unwrap();
-        let cache = tempfile::tempdir().unwrap();
-        let environment = Environment {
-            backend,
-            cache_dir: cache.path().to_owned(),
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-        };
-        Vault { repo: Repository::open(environment, &credentials).unwrap(), _cache: cache }
-    }
-
-    fn snapshot(&self, db: &Db, request: impl FnOnce(&mut DbRequest)) -> Result<Made, String> {
-        let mut wanted = DbRequest {
-            settings: db.cluster.settings(),
-            tools: db.tools.clone(),
-            databases: vec!["shop".into()],
-            all: false,
-            globals: false,
-            passed_on: PassedOn::default(),
-        };
-        request(&mut wanted);
-        let provenance = Provenance {
-            host: "test".into(),
-            user: None,
-            tags: vec![],
-            description: None,
-            program: "test".into(),
-            level: Level::DEFAULT,
-        };
-        let monitor = Arc::new(Recorder::default());
-        let made = snapshot_db(&self.repo, &provenance, &wanted, monitor.clone(), &Cancel::new());
-        assert_eq!(monitor.lines(), Vec::<String>::new());
-        made.map_err(|e| e.to_string())
-    }
-
-    fn view(&self, made: &Made) -> View {
-        let which = Which::Id(made.id.to_hex());
-        let found = look::find(&self.repo, &which, "it", &Silent, &Cancel::new()).unwrap();
-        look::view(&self.repo, &found, &Silent, &Cancel::new()).unwrap()
-    }
-
-    fn cat(&self, made: &Made, path: &str) -> Vec<u8> {
-        let view = self.view(made);
-        let entry = view.find(path.as_bytes()).unwrap().unwrap_or_else(|| panic!("no {path}"));
-        let mut out = Vec::new();
-        view.write(&entry, &mut out, &Silent).unwrap();
-        out
-    }
-
-    fn check(&self) {
-        let report = check(&self.repo, ReadData::All, &Silent, &Cancel::new()).unwrap();
-        assert!(report.is_clean(), "{report:?}");
-    }
-}
-
-fn request(db: &Db, name: &str) -> RestoreRequest {
-    RestoreRequest {
-        settings: db.cluster.settings().with_database(name),
-        tools: db.tools.clone(),
-        tables: vec![],
-        create: true,
-        globals: false,
-        into_nonempty: false,
-        jobs: NonZeroU32::MIN,
-        temp: std::env::temp_dir(),
-        options: RestoreOptions { exit_on_error: true, ..RestoreOptions::default() },
-    }
-}
+use crate::vault::{cat, passed_on, restore, restore_well, snapshot, try_snapshot};
 
 /// The lines of a database as SQL, sorted: PostgreSQL promises no order of rows. Without the
 /// token that pg_dump makes up anew each time.
@@ -114,37 +24,25 @@ fn contents(server: &Server, db: &Db) -> Vec<String> {
     lines
 }
 
-fn shop(db: &Db) -> (Server, Shop) {
-    let server = db.create("shop");
-    let shop = Shop::create(&server, 0.02, 7).unwrap();
-    (server, shop)
-}
-
 #[test]
 fn a_shop_is_snapshotted_changed_and_restored() {
     let db = Db::start();
-    let (server, mut shop) = shop(&db);
+    let server = db.create("shop");
+    let mut shop = Shop::create(&server, 0.02, 7).unwrap();
     let vault = Vault::new();
-    let first = vault.snapshot(&db, |_| {}).unwrap();
+    let first = snapshot(&vault.repo, &db, |_| {});
     assert!(first.items > 5 && first.source_bytes > 500_000, "{first:?}");
-    let unchanged = vault.snapshot(&db, |_| {}).unwrap();
+    let unchanged = snapshot(&vault.repo, &db, |_| {});
     assert!(unchanged.added.new_bytes < first.added.new_bytes / 10, "{unchanged:?}");
     shop.a_day(1).unwrap();
-    let second = vault.snapshot(&db, |r| r.globals = true).unwrap();
+    let second = snapshot(&vault.repo, &db, |r| r.globals = true);
     assert!(second.added.new_bytes > 0);
-    vault.check();
-    let restore = |made: &Made, name: &str, change: &dyn Fn(&mut RestoreRequest)| {
-        let view = vault.view(made);
-        let entry = find_database(&view, None).unwrap();
-        let mut wanted = request(&db, name);
-        change(&mut wanted);
-        restore_db(&view, &entry, &wanted, &Silent, &Cancel::new())
-    };
+    assert_clean(&vault.repo);
     // Streamed, and with several jobs from a file.
     for (name, jobs) in [("copy_one", 1), ("copy_many", 3)] {
-        let restored = restore(&second, name, &|r| r.jobs = NonZeroU32::new(jobs).unwrap()).unwrap();
+        let restored =
+            restore_well(&vault.repo, &second, &db, name, |r| r.jobs = NonZeroU32::new(jobs).unwrap());
         assert!(restored.tables.len() > 5, "{restored:?}");
-        restored.verify().unwrap();
         let copy = server.database(name);
         let (there, here) = (contents(&server, &db), contents(&copy, &db));
         let differing = there.iter().zip(&here).find(|(a, b)| a != b);
@@ -152,68 +50,103 @@ fn a_shop_is_snapshotted_changed_and_restored() {
         assert_eq!(there.len(), here.len());
     }
     // Into what is not empty only when that is said.
-    let refused = restore(&second, "copy_one", &|_| {}).unwrap_err();
-    assert!(refused.to_string().contains("not empty"), "{refused}");
-    restore(&second, "copy_one", &|r| r.options.clean = true).unwrap().verify().unwrap();
-    // One lost table, with rows that differ noticed.
+    let (refused, _) = restore(&vault.repo, &second, &db, "copy_one", |_| {});
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("not empty"), "{refused}");
+    restore_well(&vault.repo, &second, &db, "copy_one", |r| r.options.clean = true);
+    // One lost table.
     let copy = server.database("copy_one");
     copy.run(b"DROP TABLE order_lines CASCADE;").unwrap();
-    let restored = restore(&second, "copy_one", &|r| {
+    let restored = restore_well(&vault.repo, &second, &db, "copy_one", |r| {
         r.tables = vec!["public.order_lines".into()];
         r.into_nonempty = true;
     });
-    let restored = restored.unwrap();
-    restored.verify().unwrap();
     assert_eq!(restored.tables.len(), 1);
-    restore(&second, "copy_two", &|r| r.globals = true).unwrap().verify().unwrap();
+    restore_well(&vault.repo, &second, &db, "copy_two", |r| r.globals = true);
 }
 
 #[test]
 fn the_exact_bytes_and_single_tables_come_out() {
     let db = Db::start();
-    let (_, _) = shop(&db);
+    Shop::create(&db.create("shop"), 0.02, 7).unwrap();
     let vault = Vault::new();
     for options in [&[][..], &["--inserts"], &["--schema-only"]] {
-        let passed = PassedOn::new(options.iter().map(Into::into).collect()).unwrap();
-        let made = vault.snapshot(&db, |r| r.passed_on = passed).unwrap();
-        let dump = vault.cat(&made, "shop/database.dump");
+        let made = snapshot(&vault.repo, &db, |r| r.passed_on = passed_on(options));
+        let dump = cat(&vault.repo, &made, "shop/database.dump");
         let again = db.dump(&db.cluster.settings().with_database("shop"), options);
         // The header's time apart, which is in the first hundred bytes.
         assert!(dump.len() == again.len() && dump[100..] == again[100..], "{options:?}");
-        let schema = String::from_utf8(vault.cat(&made, "shop/schema.sql")).unwrap();
+        let schema = String::from_utf8(cat(&vault.repo, &made, "shop/schema.sql")).unwrap();
         assert!(schema.contains("CREATE TABLE public.orders"));
-        let info = String::from_utf8(vault.cat(&made, "shop/info.json")).unwrap();
-        assert!(info.contains("\"database\": \"shop\""), "{info}");
+        let info = String::from_utf8(cat(&vault.repo, &made, "shop/info.json")).unwrap();
+        assert!(info.contains("\"database\":\"shop\""), "{info}");
         if options.is_empty() {
-            let rows = vault.cat(&made, "shop/tables/public.orders.copy");
+            let rows = cat(&vault.repo, &made, "shop/tables/public.orders.copy");
             assert!(rows.ends_with(b"\n") && !rows.ends_with(b"\\.\n"));
         }
     }
-    vault.check();
+    assert_clean(&vault.repo);
 }
 
 #[test]
-fn a_dump_that_fails_leaves_no_snapshot() {
+fn a_single_table_is_restored_without_reading_the_rest() {
     let db = Db::start();
-    let (server, _) = shop(&db);
+    let server = db.create("shop");
+    let sql = "CREATE TABLE small AS SELECT i FROM generate_series(1, 1000) i;
+        CREATE TABLE large (bytes bytea); ALTER TABLE large ALTER bytes SET STORAGE EXTERNAL;";
+    server.run(sql.as_bytes()).unwrap();
+    insert_noise(&server, "large", 4 << 20);
     let vault = Vault::new();
-    // A lock that the dump cannot get in time.
-    let settings = server.settings().clone();
-    let blocker = std::thread::spawn(move || {
-        let tools = crate::support::tools();
-        let server = Server::new(&tools, &settings).unwrap();
-        let _ = server.run(b"BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT;");
+    let made = snapshot(&vault.repo, &db, |_| {});
+    assert!(made.added.stored_bytes > 4 << 20, "{made:?}");
+    // A machine that never saw the repository, whose reads are counted.
+    let (record, cache) = (Arc::new(Record::totals_only(vault.backend.clone())), folder());
+    let repo = open(&(record.clone() as Arc<dyn Backend>), cache.path());
+    restore_well(&repo, &made, &db, "copy", |r| r.tables = vec!["public.small".into()]);
+    let read = record.bytes_read();
+    assert!(read < 1 << 20, "{read} bytes were read");
+}
+
+/// A row of so many bytes that do not compress; as text a dump has twice as many.
+fn insert_noise(server: &Server, table: &str, len: usize) {
+    let hex: String = noise(1, len).iter().map(|byte| format!("{byte:02x}")).collect();
+    server.run(format!("INSERT INTO {table} VALUES ('\\x{hex}');").as_bytes()).unwrap();
+}
+
+#[test]
+fn every_database_needs_no_name_and_leaves_out_what_can_only_be_dropped() {
+    let db = Db::start();
+    let server = db.create("shop");
+    for name in ["broken", "template_of_mine"] {
+        db.create(name);
+    }
+    let sql = "CREATE ROLE backup SUPERUSER LOGIN; ALTER DATABASE template_of_mine IS_TEMPLATE true;
+        UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken';";
+    server.run(sql.as_bytes()).unwrap();
+    let vault = Vault::new();
+    let monitor = Arc::new(Recorder::default());
+    // There is no database that is called as this role is.
+    let made = try_snapshot(&vault.repo, &db, monitor.clone(), |r| {
+        let server = Settings::new().alone().with_host(&db.cluster.folder().to_string_lossy());
+        r.settings = server.with_port(5432).with_user("backup");
+        r.databases = Vec::new();
+        r.all = true;
     });
-    std::thread::sleep(std::time::Duration::from_millis(800));
-    let passed = PassedOn::new(vec!["--lock-wait-timeout=200".into()]).unwrap();
-    let failed = vault.snapshot(&db, |r| r.passed_on = passed).unwrap_err();
-    assert!(failed.contains("pg_dump"), "{failed}");
-    blocker.join().unwrap();
-    assert!(vault.snapshot(&db, |r| r.databases = vec!["nowhere".into()]).unwrap_err().contains("nowhere"));
-    db.cluster.crash().unwrap();
-    let failed = vault.snapshot(&db, |_| {}).unwrap_err();
-    assert!(!failed.is_empty());
-    let listing = look::snapshots(&vault.repo, &[], None, &Cancel::new()).unwrap();
-    assert!(listing.snapshots.is_empty());
-    vault.check();
+    assert_eq!(made.unwrap().sources, ["postgres", "shop"]);
+    let lines = monitor.lines();
+    assert!(lines.len() == 1 && lines[0].contains("database broken is left out"), "{lines:?}");
+}
+
+#[test]
+fn the_dump_says_in_which_encoding_its_names_are() {
+    let db = Db::start();
+    let server = db.create("shop");
+    server.run("CREATE TABLE \"größe\" AS SELECT 1;".as_bytes()).unwrap();
+    let vault = Vault::new();
+    let made = snapshot(&vault.repo, &db, |r| r.passed_on = passed_on(&["--encoding=LATIN1"]));
+    let restored = restore_well(&vault.repo, &made, &db, "copy", |_| {});
+    assert_eq!(restored.tables.len(), 1);
+    // Its name as `ls` shows it.
+    let one = restore_well(&vault.repo, &made, &db, "one", |r| r.tables = vec!["public.gr%F6%DFe".into()]);
+    assert_eq!(one.tables.len(), 1);
 }

@@ -1,12 +1,12 @@
 //! Restores through the real pg_restore.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::num::NonZeroU32;
-use std::path::Path;
 
 use kamba_vault::base::clock::Cancel;
 use kamba_vault::postgres::archive::clean::patch_for_clean;
-use kamba_vault::postgres::archive::seekable::{decode_blocks, encode_blocks, patch_head};
+use kamba_vault::postgres::archive::seekable::patch_head;
 use kamba_vault::postgres::archive::select::Selection;
 use kamba_vault::postgres::connect::Settings;
 use kamba_vault::postgres::error::Error;
@@ -27,10 +27,13 @@ fn restore(db: &Db, settings: &Settings, options: &RestoreOptions, archive: &[u8
     ended
 }
 
-fn restore_jobs(db: &Db, settings: &Settings, archive: &Path) -> Result<String, Error> {
+fn restore_jobs(db: &Db, settings: &Settings, archive: &[u8]) -> Result<String, Error> {
     let tool = db.tool(Program::PgRestore);
     let (jobs, temp) = (NonZeroU32::new(2).unwrap(), db.cluster.folder());
-    restore_file(&tool, settings, &RestoreOptions::default(), archive, jobs, temp, &Cancel::new())
+    let mut file: File = tempfile::tempfile().unwrap();
+    file.write_all(archive).unwrap();
+    file.rewind().unwrap();
+    restore_file(&tool, settings, &RestoreOptions::default(), file, jobs, temp, &Cancel::new())
 }
 
 #[test]
@@ -47,11 +50,9 @@ fn a_rejoined_dump_restores_from_a_pipe_and_with_jobs() {
     assert!(restored.data() == objects.data(), "the restored database dumps the same");
 
     let head = summary.head.unwrap();
-    let kept = decode_blocks(&encode_blocks(&summary.blocks)).unwrap();
-    let file = db.cluster.folder().join("seekable.dump");
-    std::fs::write(&file, [patch_head(&head, &kept), archive[head.len()..].to_vec()].concat()).unwrap();
+    let seekable = [patch_head(&head, &summary.blocks), archive[head.len()..].to_vec()].concat();
     let jobs = db.create("jobs");
-    restore_jobs(&db, jobs.settings(), &file).unwrap();
+    restore_jobs(&db, jobs.settings(), &seekable).unwrap();
     let tables: Vec<(&[u8], &[u8])> = summary.tables.iter().map(|t| (&*t.schema, &*t.name)).collect();
     let counts = jobs.row_counts(&tables, Some("UTF8")).unwrap();
     let want: Vec<Option<u64>> = summary.tables.iter().map(|t| t.rows).collect();
@@ -74,7 +75,7 @@ fn a_rejoined_dump_restores_from_a_pipe_and_with_jobs() {
     let (again, _) = split_and_rejoin(&db.dump(schema.settings(), &[]));
     assert!(again.data() == objects.data(), "over itself");
 
-    server.database("postgres").drop_database("shop").unwrap();
+    server.database("postgres").run(b"DROP DATABASE shop WITH (FORCE);").unwrap();
     let options = RestoreOptions { create: true, ..RestoreOptions::default() };
     restore(&db, &db.cluster.settings(), &options, &archive).unwrap();
     assert_eq!(server.row_counts(&tables, None).unwrap(), want, "in its own name");

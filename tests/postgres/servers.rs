@@ -16,10 +16,7 @@ fn a_server_tells_what_it_is_and_holds() {
     let server = Server::new(&db.tools, &db.cluster.settings()).unwrap();
     let info = server.info().unwrap();
     assert_eq!(info.version, db.cluster.version());
-    assert_eq!(
-        (info.database.as_str(), info.user.as_str(), info.in_recovery),
-        ("postgres", "postgres", false)
-    );
+    assert_eq!(info.database, "postgres");
     assert!(info.version_text.starts_with(&info.version.to_string()), "{}", info.version_text);
 
     assert!(!server.has_database("it's \"odd\"").unwrap());
@@ -38,8 +35,6 @@ fn a_server_tells_what_it_is_and_holds() {
     server.create_database("latin", Some(&latin)).unwrap();
     let made = server.databases().unwrap();
     assert_eq!(made.iter().find(|d| d.name == "latin").unwrap().encoding, "LATIN1");
-    server.drop_database("latin").unwrap();
-    assert!(!server.has_database("latin").unwrap());
 }
 
 #[test]
@@ -52,9 +47,24 @@ fn an_empty_database_is_told_from_one_in_use() {
     assert_eq!(server.contents().unwrap().objects, 0, "an extension's view is nobody's");
     server.run(b"SELECT lo_create(0) \\g /dev/null").unwrap();
     assert_eq!(server.contents().unwrap().objects, 1);
-    server.run(b"CREATE SCHEMA s; CREATE TABLE s.\"Big\" (i int);").unwrap();
+    server.run(b"CREATE TABLE \"Big\" (i int);").unwrap();
     let contents = server.contents().unwrap();
-    assert_eq!((contents.objects, contents.example.as_deref()), (2, Some("s.\"Big\"")));
+    assert_eq!((contents.objects, contents.example.as_deref()), (2, Some("public.\"Big\"")));
+    let others = [
+        ("CREATE SCHEMA s", "s"),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "public.f"),
+        ("CREATE TYPE e AS ENUM ('a')", "public.e"),
+        ("CREATE TYPE c AS (i int)", "public.c"),
+        ("CREATE TYPE r AS RANGE (subtype = date)", "public.r"),
+        ("CREATE DOMAIN d AS int", "public.d"),
+        ("CREATE VIEW v AS SELECT 1", "public.v"),
+    ];
+    for (number, (sql, name)) in others.into_iter().enumerate() {
+        let server = db.create(&format!("other_{number}"));
+        server.run(format!("{sql};").as_bytes()).unwrap();
+        let contents = server.contents().unwrap();
+        assert_eq!((contents.objects, contents.example.as_deref()), (1, Some(name)), "{sql}");
+    }
 }
 
 #[test]
@@ -81,6 +91,10 @@ fn rows_are_counted_table_by_table() {
     server.run(umlaut.as_bytes()).unwrap();
     let latin: [(&[u8], &[u8]); 1] = [(b"public", b"gr\xf6\xdfe")];
     assert_eq!(server.row_counts(&latin, Some("LATIN1")).unwrap(), [Some(1)]);
+
+    // Counting a large table takes as long as it takes.
+    server.run(b"CREATE TABLE large AS SELECT generate_series(1, 1000000); ALTER DATABASE one SET statement_timeout = 1;").unwrap();
+    assert_eq!(server.row_counts(&[(b"public", b"large")], None).unwrap(), [Some(1_000_000)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::base::units;
 use crate::cli::connection;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
-use crate::cli::stage::Stage;
+use crate::cli::stage::{Stage, quoted};
 use crate::postgres::cluster::{Cluster, ClusterOptions};
 use crate::postgres::server::Server;
 use crate::postgres::shop::Shop;
@@ -162,17 +162,19 @@ fn cost(snapshots: &serde_json::Value) -> String {
 
 /// Says what stays and how to get rid of it.
 fn keep(stage: &Stage<'_>, cluster: &Cluster) -> Result<(), Failure> {
-    let folder = cluster.folder().display();
-    let stop = format!("{} stop --pgdata {folder}/data --mode immediate", cluster.pg_ctl().display());
+    let path = |path: &Path| quoted(&path.display().to_string());
+    let folder = path(cluster.folder());
+    let data = path(&cluster.folder().join("data"));
+    let stop = format!("{} stop --pgdata {data} --mode immediate", path(cluster.pg_ctl()));
     let stop = if rustix::process::geteuid().is_root() {
         // The server's own user stops it: pg_ctl refuses root.
-        format!("su -s /bin/sh \"$(stat -c %U {folder})\" -c '{stop}'")
+        format!("su -s /bin/sh \"$(stat -c %U {folder})\" -c {}", quoted(&stop))
     } else {
         stop
     };
     stage.say(&format!(
         "All of it stays, with the settings from above. To remove it:\n\n  {stop}\n  rm -r {folder} {}",
-        stage.path("").display()
+        path(&stage.path(""))
     ))
 }
 

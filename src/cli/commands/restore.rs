@@ -16,7 +16,6 @@ use crate::cli::text::{count, printable};
 use crate::ops::restore_db::{RestoreRequest, Restored, TableResult, find_database, restore_db};
 use crate::ops::{self, look};
 use crate::postgres::restore::RestoreOptions;
-use crate::repo::Repository;
 
 /// Write a snapshot back
 #[derive(Debug, Args)]
@@ -87,7 +86,9 @@ pub struct DbArgs {
     #[arg(long)]
     pub globals: bool,
 
-    /// Restore with this many connections at once, from a temporary file
+    /// Restore with this many connections at once
+    ///
+    /// This takes a temporary copy of the whole dump, unencrypted, in the folder of TMPDIR.
     #[arg(long, value_name = "N", default_value = "1", value_parser = jobs, conflicts_with = "single_transaction")]
     pub jobs: NonZeroU32,
 
@@ -129,17 +130,22 @@ pub fn run(args: RestoreArgs, context: &Context) -> Result<Done, Failure> {
     let What::Db(args) = args.what;
     let mut request = request(&args, context)?;
     let repository = context.open()?;
-    let restored = match restore(&repository, &args.snapshot, &request, context) {
-        Err(Stopped::NotEmpty(error)) => {
+    let (snapshot, name) = context.find(&repository, &args.snapshot)?;
+    let view = look::view(&repository, &snapshot, context.progress(), &context.cancel)?;
+    let entry = find_database(&view, name.as_deref())?;
+    let restore =
+        |request: &RestoreRequest| restore_db(&view, &entry, request, context.progress(), &context.cancel);
+    let restored = match restore(&request) {
+        // Nothing was changed so far; a person may say to go on.
+        Err(error @ ops::Error::NotEmpty { .. }) => {
             let question = format!("{error}. Restore into it all the same?");
             context.finish_progress();
             confirm(&question, error.into(), &context.cancel)?;
             request.into_nonempty = true;
-            restore(&repository, &args.snapshot, &request, context)
+            restore(&request)?
         }
-        done => done,
+        done => done?,
     };
-    let restored = restored.map_err(Stopped::into_failure)?;
     context.result(&Document::from(&restored), || words(&restored))?;
     restored.verify()?;
     Ok(Done::Complete)
@@ -168,49 +174,15 @@ fn request(args: &DbArgs, context: &Context) -> Result<RestoreRequest, Failure> 
     })
 }
 
-/// Why a restore did not happen.
-enum Stopped {
-    /// Something is there already; a person may say to go on.
-    NotEmpty(ops::Error),
-    Failed(Failure),
-}
-
-impl<E: Into<Failure>> From<E> for Stopped {
-    fn from(error: E) -> Self {
-        Stopped::Failed(error.into())
-    }
-}
-
-impl Stopped {
-    fn into_failure(self) -> Failure {
-        match self {
-            Stopped::NotEmpty(error) => error.into(),
-            Stopped::Failed(failure) => failure,
-        }
-    }
-}
-
-fn restore(
-    repository: &Repository,
-    snapshot: &str,
-    request: &RestoreRequest,
-    context: &Context,
-) -> Result<Restored, Stopped> {
-    let (snapshot, name) = context.find(repository, snapshot)?;
-    let view = look::view(repository, &snapshot, context.progress(), &context.cancel)?;
-    let entry = find_database(&view, name.as_deref())?;
-    match restore_db(&view, &entry, request, context.progress(), &context.cancel) {
-        Err(error @ ops::Error::NotEmpty { .. }) => Err(Stopped::NotEmpty(error)),
-        done => Ok(done?),
-    }
-}
-
 /// What was restored, for programs.
 #[derive(Serialize)]
 struct Document<'a> {
     database: &'a str,
     bytes: u64,
-    matches: bool,
+    /// False if pg_restore failed with some of it.
+    complete: bool,
+    /// Null if there was nothing to compare.
+    matches: Option<bool>,
     tables: Vec<TableDocument<'a>>,
 }
 
@@ -234,7 +206,8 @@ impl<'a> From<&'a Restored> for Document<'a> {
         Document {
             database: &restored.database,
             bytes: restored.bytes,
-            matches: restored.tables.iter().all(TableResult::matches),
+            complete: restored.failure.is_none(),
+            matches: restored.matches(),
             tables: restored.tables.iter().map(table).collect(),
         }
     }
@@ -258,18 +231,22 @@ fn words(restored: &Restored) -> String {
         out.push_str(&table.render());
     }
     let rows = restored.tables.iter().filter_map(|t| t.found).sum();
+    let compared = match restored.matches() {
+        Some(_) => format!("{} with {}", count(restored.tables.len() as u64, "table"), count(rows, "row")),
+        None => "no rows were compared".to_owned(),
+    };
     out.push_str(&format!(
-        "restored {} from {} of dump: {} with {}\n",
+        "restored {}{} from {} of dump: {compared}\n",
+        if restored.failure.is_some() { "what could be of " } else { "" },
         printable(&restored.database),
         units::bytes(restored.bytes),
-        count(restored.tables.len() as u64, "table"),
-        count(rows, "row"),
     ));
     out
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -283,6 +260,7 @@ mod tests {
                 result("public.\"odd\nname\"", 1_000_000, Some(7)),
                 result("public.gone", 1, None),
             ],
+            failure: None,
         };
         insta::assert_snapshot!(words(&restored), @r#"
         table                  snapshot  restored
@@ -291,6 +269,11 @@ mod tests {
         public.gone                   1         -  differs
         restored shop from 5.0 MiB of dump: 3 tables with 19 rows
         "#);
-        assert!(!Document::from(&restored).matches && restored.verify().is_err());
+        assert_eq!(Document::from(&restored).matches, Some(false));
+        assert!(restored.verify().is_err());
+        let nothing = Restored { database: "shop".into(), ..Restored::default() };
+        insta::assert_snapshot!(words(&nothing), @"restored shop from 0 B of dump: no rows were compared");
+        assert_eq!(Document::from(&nothing).matches, None);
+        nothing.verify().unwrap();
     }
 }

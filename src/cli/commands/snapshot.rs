@@ -85,11 +85,14 @@ pub struct DbArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
-    /// Every database of the server that allows connections, in one snapshot
+    /// Every database of the server but templates and those that allow no connections, in one snapshot
     #[arg(long)]
     pub all_databases: bool,
 
     /// Also what belongs to no database: roles and tablespaces
+    ///
+    /// Passwords of roles take a superuser. Without one the rest is stored, the snapshot is marked
+    /// "incomplete", and the exit status is 3.
     #[arg(long)]
     pub globals: bool,
 
@@ -248,6 +251,7 @@ struct Document<'a> {
     tags: &'a [String],
     sources: &'a [String],
     end_unverified: bool,
+    incomplete: bool,
     stats: StatsDocument,
 }
 
@@ -261,6 +265,7 @@ fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context
         tags: &provenance.tags,
         sources: &made.sources,
         end_unverified: made.end_unverified,
+        incomplete: made.incomplete,
         stats: StatsDocument {
             source_bytes: made.source_bytes,
             new_bytes: made.added.new_bytes,
@@ -271,7 +276,7 @@ fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context
         },
     };
     context.result(&document, || words(made))?;
-    Ok(Done::Complete)
+    Ok(if made.incomplete { Done::Incomplete } else { Done::Complete })
 }
 
 /// A snapshot that was made, for people.
@@ -291,6 +296,9 @@ fn words(made: &Made) -> String {
     );
     if made.end_unverified {
         out.push_str("  end unverified: a pipe does not tell whether the program before it failed\n");
+    }
+    if made.incomplete {
+        out.push_str("  incomplete: some of the source could not be read\n");
     }
     out
 }

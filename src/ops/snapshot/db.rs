@@ -39,7 +39,7 @@ pub struct DbRequest {
     pub tools: Tools,
     /// The databases; none for the one that the settings lead to.
     pub databases: Vec<String>,
-    /// All that allow connections and are no templates.
+    /// All but templates and those that allow no connections.
     pub all: bool,
     /// Also roles, tablespaces and settings of the cluster.
     pub globals: bool,
@@ -56,9 +56,18 @@ pub fn snapshot_db(
     cancel: &Cancel,
 ) -> Result<Made, Error> {
     // What can be refused is refused before a lease is taken.
-    let server = Server::new(&request.tools, &request.settings)?;
+    let server = match request.all {
+        true => Server::anywhere(&request.tools, &request.settings)?,
+        false => Server::new(&request.tools, &request.settings)?,
+    };
     let info = server.info()?;
-    let databases = choose(request, &info, server.databases()?)?;
+    let databases = choose(request, &info, server.databases()?, &*monitor)?;
+    if request.globals && databases.iter().any(|d| database_node(&d.name) == GLOBALS) {
+        return Err(Error::Usage {
+            message: format!("a database is called {GLOBALS}, as the file of roles and tablespaces is"),
+            hint: Some("leave out --globals, or rename the database"),
+        });
+    }
     let pg_dump = request.tools.find(Program::PgDump, "the server", info.version)?;
     let pg_dumpall = match request.globals {
         true => Some(request.tools.find(Program::PgDumpall, "the server", info.version)?),
@@ -73,8 +82,10 @@ pub fn snapshot_db(
         for database in &databases {
             nodes.push(gathering.database(&pg_dump, database)?);
         }
+        // Passwords of roles take the right to read them: without it, all the rest is stored.
+        let with_passwords = pg_dumpall.is_none() || server.reads_passwords()?;
         if let Some(tool) = &pg_dumpall {
-            nodes.push(gathering.globals(tool)?);
+            nodes.push(gathering.globals(tool, with_passwords)?);
         }
         Ok(Gathered {
             kind: SnapshotKind::Database,
@@ -83,14 +94,28 @@ pub fn snapshot_db(
             source_bytes: gathering.bytes,
             items: gathering.items,
             end_unverified: false,
+            incomplete: !with_passwords,
         })
     })
 }
 
 /// The databases asked for, as the server describes them.
-fn choose(request: &DbRequest, info: &ServerInfo, there: Vec<Database>) -> Result<Vec<Database>, Error> {
+fn choose(
+    request: &DbRequest,
+    info: &ServerInfo,
+    there: Vec<Database>,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Database>, Error> {
     if request.all {
-        return Ok(there.into_iter().filter(|d| d.allows_connections && !d.is_template).collect());
+        let (chosen, invalid): (Vec<_>, Vec<_>) =
+            there.into_iter().filter(|d| d.allows_connections && !d.is_template).partition(|d| d.is_valid);
+        for database in invalid {
+            monitor.warn(&format!(
+                "database {} is left out: dropping it was begun, and it can only be dropped",
+                database.name
+            ));
+        }
+        return Ok(chosen);
     }
     let own = std::slice::from_ref(&info.database);
     let names = if request.databases.is_empty() { own } else { &request.databases };
@@ -202,6 +227,9 @@ impl Gathering<'_> {
             encoding: database.encoding.clone(),
             collate: Some(database.collate.clone()),
             ctype: Some(database.ctype.clone()),
+            locale_provider: database.provider.map(str::to_owned),
+            locale: database.locale.clone(),
+            icu_rules: database.icu_rules.clone(),
             size: database.bytes.unwrap_or(0),
             server_version: self.info.version_text.clone(),
             dump_version: head.map_or_else(|| pg_dump.version.to_string(), |h| text(h.dump_version())),
@@ -239,24 +267,19 @@ impl Gathering<'_> {
         }
     }
 
-    /// Roles and settings of the cluster. Passwords take a superuser; without one, all the rest.
-    fn globals(&mut self, pg_dumpall: &Tool) -> Result<Node, Error> {
-        let attempt = |with_passwords| -> Result<Vec<u8>, Error> {
-            let mut running = dump_globals(pg_dumpall, &self.request.settings, with_passwords, self.cancel)?;
-            let mut sql = Vec::new();
-            let read = running.read_to_end(&mut sql);
-            running.finish()?;
-            read.map_err(|source| repo::Error::Source { what: GLOBALS.into(), source })?;
-            Ok(sql)
-        };
-        let sql = match attempt(true) {
-            Ok(sql) => sql,
-            Err(Error::Postgres(e)) if !self.cancel.is_cancelled() => {
-                self.session.monitor().warn(&format!("{GLOBALS} is without passwords of roles: {e}"));
-                attempt(false)?
-            }
-            Err(e) => return Err(e),
-        };
+    /// Roles and settings of the cluster.
+    fn globals(&mut self, pg_dumpall: &Tool, with_passwords: bool) -> Result<Node, Error> {
+        if !with_passwords {
+            let role = "this role may not read them";
+            self.session.monitor().warn(&format!("{GLOBALS} is without passwords of roles: {role}"));
+        }
+        let mut running = dump_globals(pg_dumpall, &self.request.settings, with_passwords, self.cancel)?;
+        let mut sql = Vec::new();
+        let read = running.read_to_end(&mut sql);
+        // If pg_dumpall failed, what it says is the reason.
+        let warnings = running.finish()?;
+        self.warn(&warnings);
+        read.map_err(|source| repo::Error::Source { what: GLOBALS.into(), source })?;
         let mut stream = self.session.stream();
         stream.write(&sql)?;
         let content = stream.finish()?;

@@ -20,7 +20,7 @@ use crate::codec::Level;
 use crate::format::attrs::Unknown;
 use crate::format::list::ListEntry;
 use crate::format::node::{Node, NodeType};
-use crate::format::root::{RootBody, SnapshotKind, Stats};
+use crate::format::root::{FLAG_END_UNVERIFIED, FLAG_INCOMPLETE, RootBody, SnapshotKind, Stats};
 use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
 use crate::repo::session::{Added, Session, SessionOptions};
@@ -65,6 +65,8 @@ pub struct Made {
     pub added: Added,
     /// Whether the source's end could not be verified.
     pub end_unverified: bool,
+    /// Whether some of the source could not be read.
+    pub incomplete: bool,
     /// Tables, streams and other items in it.
     pub items: u64,
 }
@@ -77,6 +79,7 @@ struct Gathered {
     source_bytes: u64,
     items: u64,
     end_unverified: bool,
+    incomplete: bool,
 }
 
 /// Runs `gather` in a session and commits what it made; without one, nothing is committed.
@@ -118,6 +121,7 @@ fn in_session(
         source_bytes: gathered.source_bytes,
         added,
         end_unverified: gathered.end_unverified,
+        incomplete: gathered.incomplete,
         items: gathered.items,
     })
 }
@@ -153,12 +157,17 @@ fn root_body(
             items: gathered.items,
             unknown: Unknown::default(),
         },
-        flags: if gathered.end_unverified { crate::format::root::FLAG_END_UNVERIFIED } else { 0 },
+        flags: flags(gathered),
         program: Some(provenance.program.clone()),
         parent,
         description: provenance.description.clone(),
         unknown: Unknown::default(),
     })
+}
+
+fn flags(gathered: &Gathered) -> u64 {
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    flag(gathered.end_unverified, FLAG_END_UNVERIFIED) | flag(gathered.incomplete, FLAG_INCOMPLETE)
 }
 
 /// The newest snapshot of the same kind, host and sources.

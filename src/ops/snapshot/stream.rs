@@ -69,5 +69,6 @@ pub(super) fn gather(
         source_bytes: read,
         items: 1,
         end_unverified: false,
+        incomplete: false,
     })
 }

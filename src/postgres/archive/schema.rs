@@ -187,7 +187,7 @@ fn qualified(entry: &Entry<'_>) -> Vec<u8> {
 }
 
 /// An identifier, in double quotes unless it is plain (`fmtId` in PostgreSQL's `string_utils.c`).
-fn quoted(identifier: &[u8]) -> Vec<u8> {
+pub(super) fn quoted(identifier: &[u8]) -> Vec<u8> {
     let starts_plainly = matches!(identifier.first(), Some(b'a'..=b'z' | b'_'));
     let is_plain = identifier.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     let is_keyword = std::str::from_utf8(identifier)

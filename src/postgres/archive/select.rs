@@ -84,12 +84,13 @@ fn belongs(entry: &Entry<'_>, on: &Entry<'_>) -> bool {
         b"SEQUENCE" | b"SEQUENCE OWNED BY" | b"SEQUENCE SET" => true,
         b"COMMENT" | b"ACL" | b"SECURITY LABEL" => true,
         // Their tags are the table's name and their own. The name tells a table's own foreign
-        // keys from those that point at it.
+        // keys from those that point at it. They depend on their table itself, so the other
+        // things that they depend on, such as the key that a foreign key points at, decide nothing.
         b"CONSTRAINT" | b"CHECK CONSTRAINT" | b"FK CONSTRAINT" | b"TRIGGER" | b"RULE" | b"POLICY"
         | b"ROW SECURITY" | b"DEFAULT" => {
             let rest = entry.tag().strip_prefix(on.tag());
             let is_own = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b" "));
-            !is_table(on) || (is_own && entry.namespace() == on.namespace())
+            is_table(on) && is_own && entry.namespace() == on.namespace()
         }
         _ => false,
     }

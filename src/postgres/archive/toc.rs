@@ -7,6 +7,7 @@
 //! a limit, and memory grows only with bytes that have arrived.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::base::limits::{
     ARCHIVE_DEPENDENCIES_MAX, ARCHIVE_ENTRIES_MAX, ARCHIVE_HEAD_MAX, ARCHIVE_STRING_MAX,
@@ -203,6 +204,10 @@ impl<'a> Entry<'a> {
     pub fn tag(&self) -> &'a [u8] {
         self.head.text(self.raw.tag)
     }
+    /// Where in the head the name stands, if there is one.
+    pub fn tag_at(&self) -> Option<Range<usize>> {
+        range(self.raw.tag)
+    }
     /// The kind of object: `TABLE`, `TABLE DATA`, `FK CONSTRAINT`, …
     pub fn desc(&self) -> &'a [u8] {
         self.head.text(self.raw.desc)
@@ -211,14 +216,17 @@ impl<'a> Entry<'a> {
     pub fn defn(&self) -> &'a [u8] {
         self.head.text(self.raw.defn)
     }
+    /// Where in the head that statement stands, if there is one.
+    pub fn defn_at(&self) -> Option<Range<usize>> {
+        range(self.raw.defn)
+    }
     /// The statement that drops it.
     pub fn drop_stmt(&self) -> &'a [u8] {
         self.head.text(self.raw.drop_stmt)
     }
     /// Where in the head that statement stands, if there is one.
-    pub fn drop_stmt_at(&self) -> Option<std::ops::Range<usize>> {
-        let (at, len) = self.raw.drop_stmt?;
-        Some(at as usize..at as usize + len as usize)
+    pub fn drop_stmt_at(&self) -> Option<Range<usize>> {
+        range(self.raw.drop_stmt)
     }
     /// The `COPY … FROM stdin;` statement; empty when rows are INSERT statements.
     pub fn copy_stmt(&self) -> &'a [u8] {
@@ -248,6 +256,11 @@ impl<'a> Entry<'a> {
     pub fn offset_at(&self) -> usize {
         self.raw.offset_at as usize
     }
+}
+
+fn range(text: Text) -> Option<Range<usize>> {
+    let (at, len) = text?;
+    Some(at as usize..at as usize + len as usize)
 }
 
 /// What a parser made of the bytes so far.

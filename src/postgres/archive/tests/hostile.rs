@@ -157,7 +157,7 @@ fn an_unknown_framing_ends_the_table_and_keeps_the_rest() {
     let (recorder, summary) = split(&bytes, &[4], 64).unwrap();
     assert_eq!(recorder.objects[1].1, b"1\tone\n");
     assert_eq!(recorder.objects[2], (ObjectKey::Rest, bytes[at..].to_vec()));
-    assert_eq!(summary.tables[0].rows, Some(1));
+    assert_eq!(summary.tables[0].rows, None, "nobody could count them");
     assert!(summary.fallback.unwrap().ends_with("is no length"));
     assert_eq!(rejoin(&recorder, None).unwrap(), bytes);
 }

@@ -36,7 +36,7 @@ fn shop() -> Head {
         line(7, "SEQUENCE SET", "orders_id_seq", &[3]),
         line(8, "CONSTRAINT", "orders orders_pkey", &[2]),
         line(9, "COMMENT", "CONSTRAINT orders_pkey ON orders", &[8]),
-        line(10, "FK CONSTRAINT", "orders orders_customer_fkey", &[1, 2]),
+        line(10, "FK CONSTRAINT", "orders orders_customer_fkey", &[1, 2, 18]),
         line(11, "VIEW", "big_orders", &[2]),
         line(12, "TABLE", "orders_2026", &[]),
         line(13, "TABLE DATA", "orders_2026", &[12]),
@@ -44,6 +44,9 @@ fn shop() -> Head {
         line(15, "ACL", "TABLE orders", &[2]),
         other,
         line(17, "INDEX", "orders_2026_idx", &[12]),
+        line(18, "CONSTRAINT", "customers customers_pkey", &[1]),
+        line(19, "DEFAULT", "copies id", &[3, 20]),
+        line(20, "TABLE", "copies", &[]),
     ])
 }
 
@@ -59,7 +62,7 @@ fn a_table_comes_with_what_belongs_to_it() {
     assert_eq!(orders.missing, [0usize; 0]);
 
     let customers = Selection::of_tables(&head, &[(b"public", b"customers"), (b"public", b"nothing")]);
-    assert_eq!(customers.dump_ids, ids(&[1]), "the foreign key is the other table's");
+    assert_eq!(customers.dump_ids, ids(&[1, 18]), "the foreign key is the other table's");
     assert_eq!(customers.missing, [1]);
 
     // One partition goes back into the table that is still there.

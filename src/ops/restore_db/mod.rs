@@ -2,24 +2,28 @@
 //! into it; only several jobs at once need a file. Afterwards the rows of every table are counted
 //! and compared with what was counted when the dump was made.
 
-use std::io::Write;
+mod compare;
+mod target;
+
+pub use compare::TableResult;
+
+use std::io::{Seek, Write};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::clock::Cancel;
 use crate::base::monitor::{Count, Monitor};
 use crate::ops::Error;
-use crate::ops::snapshot::GLOBALS;
 use crate::postgres::archive::name::decode;
+use crate::postgres::archive::reframe::Filter;
 use crate::postgres::archive::select::Selection;
 use crate::postgres::archive::toc::Head;
 use crate::postgres::connect::Settings;
-use crate::postgres::globals::globals_script;
+use crate::postgres::error::Error as PostgresError;
 use crate::postgres::restore::{RestoreOptions, restore_file, restore_stream};
-use crate::postgres::server::{self, Server};
 use crate::postgres::tools::{Program, Tool, Tools};
 use crate::repo;
-use crate::vfs::{Database, Entry, EntryKind, View};
+use crate::vfs::{Database, Entry, View};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -44,26 +48,8 @@ pub struct RestoreRequest {
     pub options: RestoreOptions,
 }
 
-/// One table, compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableResult {
-    /// Schema and name.
-    pub table: String,
-    /// Rows in the snapshot.
-    pub expected: u64,
-    /// Rows in the database now; `None` if the table is not there.
-    pub found: Option<u64>,
-}
-
-impl TableResult {
-    /// Whether the rows are as many as they were.
-    pub fn matches(&self) -> bool {
-        self.found == Some(self.expected)
-    }
-}
-
 /// What was restored.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Restored {
     /// The database restored into.
     pub database: String,
@@ -71,14 +57,25 @@ pub struct Restored {
     pub bytes: u64,
     /// Tables whose rows were counted.
     pub tables: Vec<TableResult>,
+    /// What pg_restore could not do. It went on, so the rest may well be there.
+    pub failure: Option<PostgresError>,
 }
 
 impl Restored {
-    /// Fails if a table has other rows than the snapshot.
-    pub fn verify(&self) -> Result<(), Error> {
+    /// Whether every table has as many rows as in the snapshot; `None` if there was nothing to
+    /// compare.
+    pub fn matches(&self) -> Option<bool> {
+        (!self.tables.is_empty()).then(|| self.tables.iter().all(TableResult::matches))
+    }
+
+    /// Fails if pg_restore did, or if a table has other rows than the snapshot.
+    pub fn verify(self) -> Result<(), Error> {
+        if let Some(failure) = self.failure {
+            return Err(failure.into());
+        }
         match self.tables.iter().filter(|t| !t.matches()).count() {
             0 => Ok(()),
-            count => Err(Error::Mismatch { database: self.database.clone(), count }),
+            count => Err(Error::Mismatch { database: self.database, count }),
         }
     }
 }
@@ -127,25 +124,51 @@ pub fn restore_db(
     let job = Job { database, request, monitor, cancel };
     let head = database.head()?;
     let selection = job.selection(head.as_ref())?;
+    let pg_restore = request.tools.find(Program::PgRestore, "the dump", dump_version(database))?;
     let target = request.settings.database().unwrap_or(&database.info().database).to_owned();
     let settings = request.settings.with_database(&target);
-    let server = job.prepare(view, &settings, &target)?;
-    let pg_restore = request.tools.find(Program::PgRestore, "the dump", dump_version(database))?;
+    let server = job.prepare(view, &pg_restore, head.as_ref(), (&target, &settings))?;
     let mut options = request.options.clone();
     if let (Some(selection), Some(head)) = (&selection, &head) {
         options.use_list = Some(selection.use_list(head));
     }
     monitor.phase("restoring", Count::DoneBytes, Some(database.dump_len()));
-    let bytes = match request.jobs.get() {
+    let (bytes, ended) = match request.jobs.get() {
         1 => job.stream(&pg_restore, &settings, &options, selection.as_ref())?,
         _ => job.file(&pg_restore, &settings, &options)?,
     };
+    let failure = match pg_restore_failed(ended)? {
+        Ok(warnings) => {
+            warnings.lines().for_each(|line| monitor.warn(line));
+            None
+        }
+        Err(failure) => Some(failure),
+    };
     let tables = match request.options.schema_only {
         true => Vec::new(),
-        false => job.compare(&server, head.as_ref(), selection.as_ref())?,
+        false => match job.compare(&server, head.as_ref(), selection.as_ref()) {
+            // If pg_restore failed, that is the reason for this as well.
+            Err(_) if failure.is_some() => Vec::new(),
+            tables => tables?,
+        },
     };
-    Ok(Restored { database: target, bytes, tables })
+    Ok(Restored { database: target, bytes, tables, failure })
 }
+
+/// How pg_restore ended: with its warnings, or with errors that it counted while it went on.
+/// Everything else stops a restore.
+fn pg_restore_failed(
+    ended: Result<String, PostgresError>,
+) -> Result<Result<String, PostgresError>, PostgresError> {
+    match ended {
+        Ok(warnings) => Ok(Ok(warnings)),
+        Err(failure @ PostgresError::Failed { .. }) => Ok(Err(failure)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes written to pg_restore, and how it ended.
+type Ran = (u64, Result<String, PostgresError>);
 
 fn dump_version(database: &Database) -> crate::postgres::version::Version {
     use crate::postgres::version::Version;
@@ -188,7 +211,10 @@ impl Job<'_> {
     /// Schema and name, in the dump's encoding, of the table that `text` means.
     fn table_named(&self, text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
         let tables = &self.database.info().tables;
-        let exact = tables.iter().find(|t| format!("{}.{}", t.schema, t.name) == text);
+        // Also as `ls` shows it: the only way to write a name that is not UTF-8 in the dump.
+        let exact = tables.iter().find(|t| {
+            t.node.strip_suffix(".copy") == Some(text) || format!("{}.{}", t.schema, t.name) == text
+        });
         let found = exact.or_else(|| {
             let mut named = tables.iter().filter(|t| t.name == text);
             named.next().filter(|_| named.next().is_none())
@@ -200,126 +226,57 @@ impl Job<'_> {
         }
     }
 
-    /// Creates the database, restores globals, and refuses to write over what is there.
-    fn prepare(&self, view: &View, settings: &Settings, target: &str) -> Result<Server, Error> {
-        let (tools, request) = (&self.request.tools, self.request);
-        if request.globals {
-            self.globals(view, &Server::new(tools, &settings.with_database("postgres"))?)?;
-        }
-        if request.create {
-            let admin = Server::new(tools, &settings.with_database("postgres"))?;
-            if !admin.has_database(target)? {
-                admin.create_database(target, self.like(&admin)?.as_ref())?;
-            }
-        }
-        let server = Server::new(tools, settings)?;
-        let contents = server.contents()?;
-        if contents.objects > 0 && !request.into_nonempty && !request.options.clean {
-            let example = contents.example.map_or_else(String::new, |name| format!(", {name} among them"));
-            return Err(Error::NotEmpty { database: target.into(), objects: contents.objects, example });
-        }
-        Ok(server)
-    }
-
-    /// What a new database should be like: as the dumped one was.
-    fn like(&self, admin: &Server) -> Result<Option<server::Database>, Error> {
-        let info = self.database.info();
-        let template = admin.databases()?.into_iter().find(|d| d.name == "template0");
-        Ok(template.map(|template| server::Database {
-            encoding: info.encoding.clone(),
-            collate: info.collate.clone().unwrap_or(template.collate),
-            ctype: info.ctype.clone().unwrap_or(template.ctype),
-            ..template
-        }))
-    }
-
-    fn globals(&self, view: &View, server: &Server) -> Result<(), Error> {
-        let found = view.find(GLOBALS.as_bytes())?.filter(|entry| entry.kind == EntryKind::File);
-        let entry = found.ok_or_else(|| Error::Usage {
-            message: format!("the snapshot has no {GLOBALS}"),
-            hint: Some("`snapshot db --globals` keeps roles and settings beside the databases"),
-        })?;
-        let mut sql = Vec::new();
-        view.write(&entry, &mut sql, &crate::base::monitor::Silent)?;
-        Ok(server.run(&globals_script(&sql)?)?)
-    }
-
     fn stream(
         &self,
         pg_restore: &Tool,
         settings: &Settings,
         options: &RestoreOptions,
         selection: Option<&Selection>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Ran, Error> {
         let temp = &self.request.temp;
         let mut running = restore_stream(pg_restore, settings, options, temp, self.cancel)?;
-        let filter = selection.map(|s| {
-            let ids = s.dump_ids.clone();
-            Box::new(move |id: u32| ids.contains(&id)) as Box<dyn FnMut(u32) -> bool>
-        });
-        let mut out = Counted { out: &mut running, monitor: self.monitor };
+        let mut out = Counted { out: &mut running, monitor: self.monitor, bytes: 0 };
+        let filter = self.filter(options, selection);
         let written = match options.clean {
             true => self.database.write_for_clean(false, filter, &mut out),
             false => self.database.write_dump(filter, &mut out),
         };
+        let bytes = out.bytes;
         match written {
-            Ok(bytes) => self.warned(running.finish()?, bytes),
-            // pg_restore went away: what it says is the reason.
-            Err(e @ repo::Error::Sink { .. }) => {
-                running.finish()?;
-                Err(e.into())
-            }
+            Ok(bytes) => Ok((bytes, running.finish())),
+            // pg_restore closed its end: it failed and says why, or definitions were all it wanted.
+            Err(e @ repo::Error::Sink { .. }) => match running.finish() {
+                Ok(_) if !options.schema_only => Err(e.into()),
+                ended => Ok((bytes, ended)),
+            },
             Err(e) => Err(e.into()),
         }
     }
 
-    fn file(&self, pg_restore: &Tool, settings: &Settings, options: &RestoreOptions) -> Result<u64, Error> {
+    /// Which data blocks pg_restore is to get; `None` for all.
+    fn filter(&self, options: &RestoreOptions, selection: Option<&Selection>) -> Option<Filter<'static>> {
+        // A dump that was not taken apart has no blocks that could be left out.
+        if options.schema_only && self.database.info().split {
+            return Some(Box::new(|_| false));
+        }
+        let ids = selection?.dump_ids.clone();
+        Some(Box::new(move |id| ids.contains(&id)))
+    }
+
+    fn file(&self, pg_restore: &Tool, settings: &Settings, options: &RestoreOptions) -> Result<Ran, Error> {
         let temp = &self.request.temp;
         let fail = |source| Error::Output { what: "the temporary dump".into(), source };
-        let mut file = tempfile::Builder::new().prefix("kamba-vault-").tempfile_in(temp).map_err(fail)?;
-        let mut out = Counted { out: file.as_file_mut(), monitor: self.monitor };
+        // Without a name: the plaintext is gone as soon as nobody has it open.
+        let mut file = tempfile::tempfile_in(temp).map_err(fail)?;
+        let mut out = Counted { out: &mut file, monitor: self.monitor, bytes: 0 };
         let bytes = match options.clean {
             true => self.database.write_for_clean(true, None, &mut out)?,
             false => self.database.write_seekable(&mut out)?,
         };
-        let (path, jobs): (&Path, _) = (file.path(), self.request.jobs);
+        file.rewind().map_err(fail)?;
         self.monitor.phase("restoring with several jobs", Count::Items, None);
-        let warnings = restore_file(pg_restore, settings, options, path, jobs, temp, self.cancel)?;
-        self.warned(warnings, bytes)
-    }
-
-    fn warned(&self, warnings: String, bytes: u64) -> Result<u64, Error> {
-        warnings.lines().for_each(|line| self.monitor.warn(line));
-        Ok(bytes)
-    }
-
-    /// Counts the rows of every restored table.
-    fn compare(
-        &self,
-        server: &Server,
-        head: Option<&Head>,
-        selection: Option<&Selection>,
-    ) -> Result<Vec<TableResult>, Error> {
-        let info = self.database.info();
-        let restored = |key: &(Vec<u8>, Vec<u8>)| match (selection, head) {
-            (Some(selection), Some(head)) => head.entries().any(|e| {
-                selection.dump_ids.contains(&e.dump_id()) && e.namespace() == key.0 && e.tag() == key.1
-            }),
-            _ => true,
-        };
-        let mut wanted = Vec::new();
-        for table in &info.tables {
-            if let (Some(rows), Some(key)) = (table.rows, table_key(&table.node))
-                && restored(&key)
-            {
-                wanted.push((format!("{}.{}", table.schema, table.name), rows, key));
-            }
-        }
-        self.monitor.phase("counting rows", Count::Items, Some(wanted.len() as u64));
-        let keys: Vec<(&[u8], &[u8])> = wanted.iter().map(|(_, _, (s, t))| (&s[..], &t[..])).collect();
-        let found = server.row_counts(&keys, Some(&info.encoding))?;
-        let results = wanted.into_iter().zip(found);
-        Ok(results.map(|((table, expected, _), found)| TableResult { table, expected, found }).collect())
+        let jobs = self.request.jobs;
+        Ok((bytes, restore_file(pg_restore, settings, options, file, jobs, temp, self.cancel)))
     }
 }
 
@@ -333,11 +290,13 @@ fn table_key(node: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 struct Counted<'a, W: Write> {
     out: &'a mut W,
     monitor: &'a dyn Monitor,
+    bytes: u64,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let n = self.out.write(bytes)?;
+        self.bytes += n as u64;
         self.monitor.add(Count::DoneBytes, n as u64);
         Ok(n)
     }
