@@ -17,7 +17,7 @@ mod unlock;
 
 pub use error::Error;
 pub use init::{InitOptions, init};
-pub use unlock::{Credentials, new_key_file, read_key_file, read_slot, read_trust, slot_names};
+pub use unlock::{Credentials, Trust, new_key_file, read_key_file, read_slot, read_trust, slot_names};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::base::id::RepositoryId;
 use crate::chunker::{Chunker, Settings};
 use crate::crypto::Random;
 use crate::format::config::{ConfigBody, CreateIfAbsent};
+use crate::format::name::CONFIG;
 use crate::repo::index::Cache;
 use crate::repo::keys::{Keys, Signers};
 use crate::storage::{Backend, LookFirst};
@@ -51,6 +52,7 @@ pub struct Repository(Arc<Inner>);
 struct Inner {
     environment: Environment,
     config: ConfigBody,
+    read_only: bool,
     settings: Settings,
     keys: Arc<Keys>,
     signers: Arc<Signers>,
@@ -61,7 +63,7 @@ impl Repository {
     /// Opens the repository at the environment's backend with whatever `credentials` unlock.
     pub fn open(mut environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
         let keys = unlock::unlock(&*environment.backend, credentials)?;
-        let (signers, config) = unlock::read_trust(&*environment.backend, &keys)?;
+        let Trust { signers, config, read_only } = unlock::read_trust(&*environment.backend, &keys)?;
         let settings = Settings::checked(config.chunk_avg, config.chunk_min, config.chunk_max)
             .map_err(|e| Error::damaged("config", e.to_string()))?;
         if config.probe.create_if_absent == Some(CreateIfAbsent::Ignored) {
@@ -70,7 +72,8 @@ impl Repository {
         }
         let index = open_cache(&environment, &config)?;
         let (keys, signers) = (Arc::new(keys), Arc::new(signers));
-        Ok(Repository(Arc::new(Inner { environment, config, settings, keys, signers, index })))
+        let inner = Inner { environment, config, read_only, settings, keys, signers, index };
+        Ok(Repository(Arc::new(inner)))
     }
 
     /// The same repository with an index cache of its own below `cache_dir`, for whoever must not
@@ -80,6 +83,7 @@ impl Repository {
         let environment = Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() };
         Ok(Repository(Arc::new(Inner {
             config: own.config.clone(),
+            read_only: own.read_only,
             settings: own.settings,
             keys: own.keys.clone(),
             signers: own.signers.clone(),
@@ -106,6 +110,14 @@ impl Repository {
     /// The keys that unlocked it.
     pub fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// Fails unless this program, with this key, may add snapshots here.
+    pub fn may_write(&self) -> Result<(), Error> {
+        if self.0.read_only {
+            return Err(Error::Newer { object: CONFIG.to_owned() });
+        }
+        self.keys().may_write()
     }
 
     /// Who may sign.

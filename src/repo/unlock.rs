@@ -194,10 +194,21 @@ fn repository_id(backend: &dyn Backend) -> Result<RepositoryId, Error> {
     id.map(RepositoryId).map_err(|_| Error::damaged(CONFIG, "its clear part is no repository id"))
 }
 
+/// What the admin signed.
+#[derive(Debug)]
+pub struct Trust {
+    /// Who may sign.
+    pub signers: Signers,
+    /// The configuration.
+    pub config: ConfigBody,
+    /// Whether a later version wrote the configuration: then this one must write nothing.
+    pub read_only: bool,
+}
+
 /// Reads what the admin signed: the list of signers in force and the configuration. The list of the
 /// highest generation is in force, and must be sound: an older one is never taken in silence, since it
 /// could bring a revoked signer back.
-pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<(Signers, ConfigBody), Error> {
+pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<Trust, Error> {
     let admin = Verifier::new(&keys.ring().admin_public).map_err(Error::crypto("the keyring"))?;
     let id = SignerId::of_key(&keys.ring().admin_public);
     let open = |name: &str, kind| {
@@ -220,7 +231,7 @@ pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<(Signers, Config
     if config.repository != keys.repository() || opened.clear != config.repository.0 {
         return Err(Error::damaged(CONFIG, "it is another repository's"));
     }
-    Ok((Signers::new(signers), config))
+    Ok(Trust { signers: Signers::new(signers), config, read_only: opened.header.is_newer() })
 }
 
 /// The highest generation of this repository's lists of signers. Lists of other repositories are the

@@ -18,13 +18,15 @@ use crate::support::{self, Streams, Vault, names};
 
 /// An object as a program of version 2 writes it, for readers that know it.
 fn of_version_2(vault: &Vault, kind: Kind, clear: &[u8], body: &[u8]) -> Vec<u8> {
+    written_by_version_2(vault, kind, 2, clear, body)
+}
+
+/// An object as a program of version 2 writes it.
+fn written_by_version_2(vault: &Vault, kind: Kind, least_read: u8, clear: &[u8], body: &[u8]) -> Vec<u8> {
     let keys = vault.repo.keys();
     let salt = vault.repo.random().array().unwrap();
-    let header = Header {
-        write_version: 2,
-        least_read: 2,
-        ..Header::new(kind, keys.epoch(), keys.signer().id(), salt)
-    };
+    let header =
+        Header { write_version: 2, least_read, ..Header::new(kind, keys.epoch(), keys.signer().id(), salt) };
     let header = header.encode();
     let key = keys.object_key(keys.epoch(), &header).unwrap();
     let mut sealed = body.to_vec();
@@ -76,4 +78,19 @@ fn a_snapshot_of_a_later_version_hides_no_other_and_is_not_damaged() {
     support::snapshot_streams(&other.repo, &streams).unwrap();
     let report = support::check_all(&other.repo);
     assert!(report.hurt.is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_configuration_that_a_later_version_wrote_makes_the_repository_read_only() {
+    let vault = Vault::new();
+    let streams = Streams::from([("a".to_owned(), b"of today".to_vec())]);
+    let id = support::snapshot_streams(&vault.repo, &streams).unwrap();
+    let body = vault.repo.config().encode().unwrap();
+    let config = written_by_version_2(&vault, Kind::Config, 1, &vault.repo.id().0, &body);
+    vault.memory.overwrite(CONFIG, &config);
+    let other = vault.elsewhere();
+    assert_reads(&other.repo, &Model::from([(id, streams.clone())]));
+    let refused = support::snapshot_streams(&other.repo, &streams).unwrap_err();
+    assert!(matches!(&refused, repo::Error::Newer { object } if object == CONFIG), "{refused}");
+    assert!(names(&*vault.memory, "leases/").is_empty());
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use kamba_vault::base::clock::{Cancel, Clock, SystemClock, Timestamp};
 use kamba_vault::base::id::SessionId;
 use kamba_vault::base::monitor::Silent;
-use kamba_vault::base::secret::Secret32;
+use kamba_vault::base::secret::{Secret32, SecretBytes};
 use kamba_vault::codec::Level;
 use kamba_vault::crypto::{ArgonCost, Random, SystemRandom};
 use kamba_vault::format::attrs::Unknown;
@@ -35,6 +35,10 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 
 pub fn credentials() -> Credentials {
     Credentials { passphrase: None, key_file: Some(Secret32([7; 32])) }
+}
+
+pub fn passphrase(text: &str) -> Credentials {
+    Credentials { passphrase: Some(SecretBytes::new(text.into())), key_file: None }
 }
 
 pub fn environment(backend: Arc<dyn Backend>, cache: &Path) -> Environment {

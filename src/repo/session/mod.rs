@@ -63,7 +63,7 @@ impl Session {
         monitor: Arc<dyn Monitor>,
         cancel: Cancel,
     ) -> Result<Self, Error> {
-        repo.keys().may_write()?;
+        repo.may_write()?;
         repo.signers().may_sign(&repo.keys().signer().id())?;
         let chunker = repo.chunker()?;
         let id = SessionId(repo.random().array().map_err(Error::crypto("a new session"))?);
