@@ -7,6 +7,7 @@ use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
 use crate::cli::table::{Align, Table};
+use crate::cli::text::count;
 use crate::format::keyslot::SlotKind;
 use crate::repo::{read_slot, slot_names};
 
@@ -87,10 +88,11 @@ fn words(slots: &[Document]) -> String {
     for slot in slots {
         let cost = slot.argon.as_ref().map_or(String::new(), |argon| {
             format!(
-                "Argon2id, {}, {} passes, {} lanes",
+                "Argon2id, {}, {} {}, {}",
                 units::bytes(argon.memory_bytes),
                 argon.passes,
-                argon.lanes
+                if argon.passes == 1 { "pass" } else { "passes" },
+                count(argon.lanes.into(), "lane")
             )
         });
         table.row([slot.id.clone(), slot.unlocked_by.replace('_', " "), cost]);
