@@ -58,6 +58,7 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("hpke", Owner::Only(&["crypto"])),
     ("http", Owner::Only(&["storage"])),
     ("http_body", Owner::Only(&["storage"])),
+    ("ignore", Owner::Only(&["files"])),
     ("indicatif", Owner::Only(&["cli"])),
     ("jiff", Owner::Only(&["cli"])),
     ("memchr", Owner::Anywhere),
