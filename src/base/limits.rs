@@ -53,6 +53,9 @@ pub const ATTRIBUTES_MAX: usize = 256;
 pub const LIST_ITEMS_MAX: usize = 1 << 15;
 /// Largest encoded node: an inline content list, extended attributes and a name.
 pub const NODE_MAX: usize = 1 << 20;
+/// Extended attributes of one node, as they are written: what a node can hold with the longest name,
+/// link target and names of owners and a full inline list beside them.
+pub const NODE_XATTRS_MAX: usize = NODE_MAX - (64 << 10);
 /// Longest name of a node.
 pub const NAME_MAX: usize = 4096;
 /// Entries of a content list kept inside its node instead of in list chunks.

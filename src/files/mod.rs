@@ -7,8 +7,10 @@
 //! outside of it, and no path is too long.
 //!
 //! `folder` opens and asks, `names` lists, `stat` is what one `statx` says, `source` reads a regular
-//! file with its holes; `exclude` says what the user does not want.
+//! file with its holes, `describe` makes of all this what a node keeps; `exclude` says what the user
+//! does not want.
 
+pub mod describe;
 pub mod error;
 pub mod exclude;
 pub mod folder;
@@ -18,5 +20,6 @@ pub mod source;
 pub mod stat;
 #[cfg(test)]
 mod testing;
+mod xattrs;
 
 pub use error::{Error, ErrorKind};

@@ -63,6 +63,8 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("jiff", Owner::Only(&["cli"])),
     ("memchr", Owner::Anywhere),
     ("memmap2", Owner::Only(&["repo"])),
+    // Safe calls for the names of users and groups, nothing else.
+    ("nix", Owner::Only(&["files"])),
     ("opendal", Owner::Only(&["storage"])),
     ("percent_encoding", Owner::Anywhere),
     ("rand_core", Owner::Only(&["crypto"])),
