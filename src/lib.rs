@@ -15,16 +15,16 @@
 //! | 5 | [`ops`] | the verbs: snapshot, restore, check, looking, figures |
 //! | 4 | [`vfs`] | a snapshot seen as one read-only tree |
 //! | 3 | [`repo`] | open and unlock, packs, index, roots, leases, sessions, reading |
-//! | 2 | [`storage`]; [`postgres`] | objects in a backend; dumps, archives, servers |
+//! | 2 | [`storage`]; [`files`]; [`postgres`] | objects in a backend; the live file tree; dumps, archives, servers |
 //! | 1 | [`mod@format`], [`chunker`], [`crypto`], [`codec`] | bytes to values and back: no I/O, no clock |
 //! | 0 | [`base`] | ids, units, limits, classes of errors, the monitor |
 //!
-//! Layer 6 (mount, agent) and the module `files` are still to come; the format has their place.
+//! Layer 6 (mount, agent) is still to come; the format has its place.
 //!
 //! # What is absent, on purpose
 //!
 //! [`storage`] never sees plaintext or keys. [`mod@format`] does no I/O, so every parser can be fuzzed.
-//! [`postgres`] does not know that a repository exists. Nothing below [`cli`] prints, prompts, exits
+//! [`files`] and [`postgres`] do not know that a repository exists. Nothing below [`cli`] prints, prompts, exits
 //! or reads the environment: it reports to a [`base::monitor::Monitor`] that is passed in. Clocks and
 //! randomness are passed in too ([`base::clock::Clock`], [`crypto::Random`]).
 //!
@@ -59,6 +59,7 @@ pub mod chunker;
 pub mod cli;
 pub mod codec;
 pub mod crypto;
+pub mod files;
 pub mod format;
 pub mod ops;
 pub mod postgres;

@@ -62,6 +62,8 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("jiff", Owner::Only(&["cli"])),
     ("memchr", Owner::Anywhere),
     ("memmap2", Owner::Only(&["repo"])),
+    // Names of users and groups; everything else that the system offers comes from rustix.
+    ("nix", Owner::Only(&["files"])),
     ("opendal", Owner::Only(&["storage"])),
     ("percent_encoding", Owner::Anywhere),
     ("rand_core", Owner::Only(&["crypto"])),
