@@ -38,6 +38,9 @@ mod remove;
 mod users;
 mod xattrs;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::os::fd::{BorrowedFd, OwnedFd};
