@@ -157,7 +157,7 @@ pub fn check_roots(listing: &Listing, remembered: &[String], report: &mut Report
     let there: HashSet<String> = listing.snapshots.iter().map(|s| root_name(&s.id)).collect();
     for name in remembered {
         if !there.contains(name) && !damaged.contains(name.as_str()) && !listing.tombstones.contains(name) {
-            report.damage(name, "this snapshot was here before and is gone or hidden");
+            report.damage(name, "it was here before and is gone or hidden");
         }
     }
     // A damaged root explains one missing predecessor; which one, it no longer says.
