@@ -1,7 +1,7 @@
 //! Compressing a segment.
 
 use zstd::bulk;
-use zstd::zstd_safe::{CParameter, compress_bound};
+use zstd::zstd_safe::{CParameter, Strategy, compress_bound};
 
 use crate::codec::Error;
 
@@ -15,7 +15,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// What zstd calls its default: the ratio that the floors are compared at.
+    /// What zstd calls its default, with settings of our own for segments: see [`Tuned`].
     pub const DEFAULT: Level = Level::Zstd(3);
 }
 
@@ -36,9 +36,75 @@ const LEAST_GAIN: usize = 64;
 /// A reusable compressor, one per thread.
 pub struct Compressor {
     level: Level,
-    main: bulk::Compressor<'static>,
+    main: Main,
     /// Tries data that looks random: several times faster than the main level at finding nothing.
     quick: bulk::Compressor<'static>,
+}
+
+enum Main {
+    Plain(bulk::Compressor<'static>),
+    Tuned(Box<Tuned>),
+}
+
+/// The default level, with settings that suit segments of 256 KiB better than zstd's own choice for
+/// level 3 at that size, which looks for matches of 4 bytes: rows of a table are full of those, and
+/// each costs more than it saves.
+///
+/// * *Thorough*: matches of 5 bytes, tables that fit the processor's nearest caches. A shop's dump
+///   comes out 5 % smaller than at level 3 in three quarters of the time, source code as large.
+/// * *Swift*: one table, matches of 6 bytes. Most tables come out 1 to 2 % larger than that in three
+///   quarters of the time again, source code 5 %.
+///
+/// Now and then a segment is compressed both ways, and the swift one serves while it costs little
+/// (`benches/parts.rs`, compress).
+struct Tuned {
+    thorough: bulk::Compressor<'static>,
+    swift: bulk::Compressor<'static>,
+    is_swift: bool,
+    until_trial: u32,
+    trial: Vec<u8>,
+}
+
+/// One segment in so many is compressed both ways.
+const TRIAL_EVERY: u32 = 64;
+/// The swift way serves while it makes a segment longer by at most this share.
+const SWIFT_COST: usize = 33;
+/// Segments that are shorter tell nothing about the others.
+const TRIAL_LEN: usize = 64 << 10;
+
+impl Tuned {
+    fn new() -> std::io::Result<Self> {
+        let set = |strategy, min_match, hash_log, chain_log| {
+            let mut context = context(3)?;
+            context.set_parameter(CParameter::Strategy(strategy))?;
+            context.set_parameter(CParameter::MinMatch(min_match))?;
+            context.set_parameter(CParameter::HashLog(hash_log))?;
+            context.set_parameter(CParameter::ChainLog(chain_log))?;
+            Ok::<_, std::io::Error>(context)
+        };
+        Ok(Tuned {
+            thorough: set(Strategy::ZSTD_dfast, 5, 15, 13)?,
+            swift: set(Strategy::ZSTD_fast, 6, 14, 13)?,
+            is_swift: false,
+            until_trial: 0,
+            trial: Vec::new(),
+        })
+    }
+
+    fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<usize> {
+        if self.until_trial == 0 && plain.len() >= TRIAL_LEN {
+            self.until_trial = TRIAL_EVERY;
+            self.trial.clear();
+            self.trial.reserve(compress_bound(plain.len()));
+            let swift = self.swift.compress_to_buffer(plain, &mut self.trial)?;
+            let thorough = self.thorough.compress_to_buffer(plain, out)?;
+            self.is_swift = swift <= thorough + thorough / SWIFT_COST;
+            return Ok(thorough);
+        }
+        self.until_trial = self.until_trial.saturating_sub(1);
+        let way = if self.is_swift { &mut self.swift } else { &mut self.thorough };
+        way.compress_to_buffer(plain, out)
+    }
 }
 
 impl std::fmt::Debug for Compressor {
@@ -47,14 +113,13 @@ impl std::fmt::Debug for Compressor {
     }
 }
 
-fn context(level: i32) -> Result<bulk::Compressor<'static>, Error> {
-    let fail = |e: std::io::Error| Error::Zstd(e.to_string());
-    let mut context = bulk::Compressor::new(level).map_err(fail)?;
+fn context(level: i32) -> std::io::Result<bulk::Compressor<'static>> {
+    let mut context = bulk::Compressor::new(level)?;
     // The directory states the length, the seal guards the content: the frame repeats neither.
     for parameter in
         [CParameter::ChecksumFlag(false), CParameter::ContentSizeFlag(false), CParameter::DictIdFlag(false)]
     {
-        context.set_parameter(parameter).map_err(fail)?;
+        context.set_parameter(parameter)?;
     }
     Ok(context)
 }
@@ -62,11 +127,13 @@ fn context(level: i32) -> Result<bulk::Compressor<'static>, Error> {
 impl Compressor {
     /// A compressor at `level`.
     pub fn new(level: Level) -> Result<Self, Error> {
-        let zstd = match level {
-            Level::Store => 1,
-            Level::Zstd(n) => n.clamp(1, 19),
+        let fail = |e: std::io::Error| Error::Zstd(e.to_string());
+        let main = match level {
+            Level::DEFAULT => Tuned::new().map(|tuned| Main::Tuned(Box::new(tuned))),
+            Level::Store => context(1).map(Main::Plain),
+            Level::Zstd(n) => context(n.clamp(1, 19)).map(Main::Plain),
         };
-        Ok(Compressor { level, main: context(zstd)?, quick: context(-5)? })
+        Ok(Compressor { level, main: main.map_err(fail)?, quick: context(-5).map_err(fail)? })
     }
 
     /// Compresses `plain` into `out`, whose old content is dropped, or says that it does not pay.
@@ -82,7 +149,11 @@ impl Compressor {
             out.clear();
             return Ok(Coded::Raw);
         }
-        let len = self.main.compress_to_buffer(plain, out).map_err(fail)?;
+        let len = match &mut self.main {
+            Main::Plain(context) => context.compress_to_buffer(plain, out),
+            Main::Tuned(tuned) => tuned.compress(plain, out),
+        };
+        let len = len.map_err(fail)?;
         if len >= pays {
             out.clear();
             return Ok(Coded::Raw);
@@ -129,6 +200,7 @@ mod tests {
         // Evenly spread bytes that repeat look random to the sample, and are compressed all the same.
         let repeated = random[..40_000].repeat(3);
         assert_eq!(compressor.compress(&repeated, &mut out).unwrap(), Coded::Zstd);
+        assert!(matches!(&compressor.main, Main::Tuned(tuned) if tuned.is_swift), "rows go the swift way");
         assert_eq!(Compressor::new(Level::Store).unwrap().compress(&text, &mut out).unwrap(), Coded::Raw);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::base::class::Class;
 use crate::base::id::{ChunkId, PackId, SessionId};
+use crate::format::name::CONFIG;
 use crate::{crypto, format, storage};
 
 /// A failed repository operation.
@@ -233,6 +234,7 @@ impl Error {
             | Error::Crypto { object, .. }
             | Error::UnknownEpoch { object, .. }
             | Error::Damaged { object, .. } => Some(object),
+            Error::NoRepository { .. } => Some(CONFIG),
             _ => None,
         }
     }

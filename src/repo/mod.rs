@@ -17,7 +17,7 @@ mod unlock;
 
 pub use error::Error;
 pub use init::{InitOptions, init};
-pub use unlock::{Credentials, Trust, new_key_file, read_key_file, read_slot, read_trust, slot_names};
+pub use unlock::{Credentials, Front, Trust, new_key_file, read_key_file, read_slot, read_trust, slot_names};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,8 +62,9 @@ struct Inner {
 impl Repository {
     /// Opens the repository at the environment's backend with whatever `credentials` unlock.
     pub fn open(mut environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
-        let keys = unlock::unlock(&*environment.backend, credentials)?;
-        let Trust { signers, config, read_only } = unlock::read_trust(&*environment.backend, &keys)?;
+        let front = Front::look(&*environment.backend)?;
+        let keys = unlock::unlock(&*environment.backend, &front, credentials)?;
+        let Trust { signers, config, read_only } = unlock::read_trust(&*environment.backend, &front, &keys)?;
         let settings = Settings::checked(config.chunk_avg, config.chunk_min, config.chunk_max)
             .map_err(|e| Error::damaged("config", e.to_string()))?;
         if config.probe.create_if_absent == Some(CreateIfAbsent::Ignored) {

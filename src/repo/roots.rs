@@ -111,12 +111,17 @@ pub fn parse(
     Ok(Some(Snapshot { id: *session, signer: opened.header.signer, hash, root }))
 }
 
-/// Commits the snapshot of `session`: fills in its place in the signer's sequence and creates it.
+/// Commits the snapshot of `session`: fills in its place in the signer's sequence, as `listing` shows
+/// it, and creates it.
 /// Fails with [`Error::Fenced`] if a tombstone stands there, with [`Error::Unsure`] if it cannot be
 /// told whether the snapshot exists.
-pub fn commit(repo: &Repository, session: &SessionId, mut body: RootBody) -> Result<(), Error> {
+pub fn commit(
+    repo: &Repository,
+    listing: &Listing,
+    session: &SessionId,
+    mut body: RootBody,
+) -> Result<(), Error> {
     let own = repo.keys().signer().id();
-    let listing = list(repo, &Cancel::new())?;
     let last = listing.snapshots.iter().filter(|s| s.signer == own).max_by_key(|s| s.root.sequence);
     body.sequence = last.map_or(1, |s| s.root.sequence.saturating_add(1));
     body.previous = last.map(|s| s.hash);

@@ -119,13 +119,13 @@ fn open_slot(name: &str, slot: &KeySlot, credentials: &Credentials) -> Result<Op
 
 /// Finds the keyslot that the credentials open. Key files are tried first: they cost nothing. So whoever
 /// can add objects can keep a passphrase out, by adding slots, but not a key file.
-pub fn unlock(backend: &dyn Backend, credentials: &Credentials) -> Result<Keys, Error> {
-    let repository = repository_id(backend)?;
+pub fn unlock(backend: &dyn Backend, front: &Front, credentials: &Credentials) -> Result<Keys, Error> {
+    let repository = front.repository_id()?;
     let mut slots = Vec::new();
     let mut damaged = None;
-    for name in slot_names(backend)? {
-        match read_slot(backend, &name) {
-            Ok(slot) if slot.repository == repository => slots.push((name, slot)),
+    for name in &front.slots {
+        match read_slot(backend, name) {
+            Ok(slot) if slot.repository == repository => slots.push((name.as_str(), slot)),
             // A slot of an `init` that lost a race for this place.
             Ok(_) => {}
             Err(e) if e.is_of_backend() => return Err(e),
@@ -180,18 +180,57 @@ pub fn slot_names(backend: &dyn Backend) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// The repository's id from the clear part of its configuration, not believed yet.
-fn repository_id(backend: &dyn Backend) -> Result<RepositoryId, Error> {
-    let bytes = match backend.get(CONFIG, SMALL_OBJECT_MAX) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind == ErrorKind::NotFound => {
-            return Err(Error::NoRepository { location: backend.location() });
+/// What stands at a repository's front: all that can be asked for before anything is unlocked, and so
+/// is asked for at once, where a round trip costs milliseconds. Nothing of it is believed yet.
+#[derive(Debug)]
+pub struct Front {
+    config: Vec<u8>,
+    slots: Vec<String>,
+    signers: Vec<(RepositoryId, u32)>,
+}
+
+impl Front {
+    /// Fetches the configuration and lists keyslots and signers.
+    pub fn look(backend: &dyn Backend) -> Result<Self, Error> {
+        let (config, slots, signers) = std::thread::scope(|scope| {
+            let slots = scope.spawn(|| slot_names(backend));
+            let signers = scope.spawn(|| signer_lists(backend));
+            let config = backend.get(CONFIG, SMALL_OBJECT_MAX);
+            let ended = (slots.join(), signers.join());
+            (config, ended.0.unwrap_or(Err(Error::Worker)), ended.1.unwrap_or(Err(Error::Worker)))
+        });
+        let config = config.map_err(|e| match e.kind {
+            ErrorKind::NotFound => Error::NoRepository { location: backend.location() },
+            _ => e.into(),
+        })?;
+        Ok(Front { config, slots: slots?, signers: signers? })
+    }
+
+    /// The repository's id from the clear part of its configuration.
+    fn repository_id(&self) -> Result<RepositoryId, Error> {
+        let object = SealedObject::parse(&self.config, &[Kind::Config]).map_err(Error::format(CONFIG))?;
+        let id = object.clear.try_into();
+        id.map(RepositoryId).map_err(|_| Error::damaged(CONFIG, "its clear part is no repository id"))
+    }
+
+    /// The highest generation of the repository's lists of signers. Lists of other repositories are
+    /// the remains of inits that failed.
+    fn newest_signers(&self, repository: &RepositoryId) -> Result<u32, Error> {
+        let own = self.signers.iter().filter(|(of, _)| of == repository);
+        let newest = own.map(|(_, generation)| *generation).max();
+        newest.ok_or_else(|| Error::damaged(SIGNERS, "there is no list of this repository's signers"))
+    }
+}
+
+/// Repository and generation of every list of signers.
+fn signer_lists(backend: &dyn Backend) -> Result<Vec<(RepositoryId, u32)>, Error> {
+    let mut lists = Vec::new();
+    backend.list(SIGNERS, &mut |entry| {
+        if let Some(ObjectName::Signers(of, generation)) = ObjectName::parse(&entry.name) {
+            lists.push((of, generation));
         }
-        Err(e) => return Err(e.into()),
-    };
-    let object = SealedObject::parse(&bytes, &[Kind::Config]).map_err(Error::format(CONFIG))?;
-    let id = object.clear.try_into();
-    id.map(RepositoryId).map_err(|_| Error::damaged(CONFIG, "its clear part is no repository id"))
+    })?;
+    Ok(lists)
 }
 
 /// What the admin signed.
@@ -208,42 +247,27 @@ pub struct Trust {
 /// Reads what the admin signed: the list of signers in force and the configuration. The list of the
 /// highest generation is in force, and must be sound: an older one is never taken in silence, since it
 /// could bring a revoked signer back.
-pub fn read_trust(backend: &dyn Backend, keys: &Keys) -> Result<Trust, Error> {
+pub fn read_trust(backend: &dyn Backend, front: &Front, keys: &Keys) -> Result<Trust, Error> {
     let admin = Verifier::new(&keys.ring().admin_public).map_err(Error::crypto("the keyring"))?;
     let id = SignerId::of_key(&keys.ring().admin_public);
-    let open = |name: &str, kind| {
-        let bytes = backend.get(name, SMALL_OBJECT_MAX)?;
-        objects::open(keys, name, &[kind], &bytes, |object| {
+    let open = |name: &str, kind, bytes: &[u8]| {
+        objects::open(keys, name, &[kind], bytes, |object| {
             if object.header.signer != id {
                 return Err(Error::damaged(name, "it is not signed by this repository's admin"));
             }
             admin.verify(object.signed, &object.signature).map_err(Error::crypto(name))
         })
     };
-    let name = signers_name(&keys.repository(), newest_signers(backend, &keys.repository())?);
-    let opened = open(&name, Kind::Signers)?;
+    let name = signers_name(&keys.repository(), front.newest_signers(&keys.repository())?);
+    let opened = open(&name, Kind::Signers, &backend.get(&name, SMALL_OBJECT_MAX)?)?;
     let signers = SignersBody::decode(&opened.body).map_err(Error::format(&name))?;
     if signers_name(&signers.repository, signers.generation) != name {
         return Err(Error::damaged(name, "it is another repository's or another generation's"));
     }
-    let opened = open(CONFIG, Kind::Config)?;
+    let opened = open(CONFIG, Kind::Config, &front.config)?;
     let config = ConfigBody::decode(&opened.body).map_err(Error::format(CONFIG))?;
     if config.repository != keys.repository() || opened.clear != config.repository.0 {
         return Err(Error::damaged(CONFIG, "it is another repository's"));
     }
     Ok(Trust { signers: Signers::new(signers), config, read_only: opened.header.is_newer() })
-}
-
-/// The highest generation of this repository's lists of signers. Lists of other repositories are the
-/// remains of inits that failed.
-fn newest_signers(backend: &dyn Backend, repository: &RepositoryId) -> Result<u32, Error> {
-    let mut newest = None;
-    backend.list(SIGNERS, &mut |entry| {
-        if let Some(ObjectName::Signers(of, generation)) = ObjectName::parse(&entry.name)
-            && of == *repository
-        {
-            newest = newest.max(Some(generation));
-        }
-    })?;
-    newest.ok_or_else(|| Error::damaged(SIGNERS, "there is no list of this repository's signers"))
 }

@@ -13,7 +13,7 @@ use crate::format::name::{INDEX, KEYS, ObjectName, SIGNERS, is_reserved, lease_n
 use crate::ops::Error;
 use crate::ops::check::{Report, said};
 use crate::repo::roots::Listing;
-use crate::repo::{self, Repository, index, objects};
+use crate::repo::{self, Front, Repository, index, objects};
 use crate::storage::ErrorKind;
 
 /// Names of foreign objects that a note gives.
@@ -21,7 +21,9 @@ const FOREIGN_NAMED: usize = 5;
 
 /// Configuration, signers and keyslots.
 pub fn check_trust(repo: &Repository, report: &mut Report) -> Result<(), Error> {
-    if let Err(e) = repo::read_trust(repo.backend(), repo.keys()) {
+    let trusted =
+        Front::look(repo.backend()).and_then(|front| repo::read_trust(repo.backend(), &front, repo.keys()));
+    if let Err(e) = trusted {
         let object = e.object().map(str::to_owned);
         let reason = said(e)?;
         report.damage(trusted_name(repo, object)?, reason);
@@ -155,7 +157,7 @@ pub fn check_roots(listing: &Listing, remembered: &[String], report: &mut Report
     let there: HashSet<String> = listing.snapshots.iter().map(|s| root_name(&s.id)).collect();
     for name in remembered {
         if !there.contains(name) && !damaged.contains(name.as_str()) && !listing.tombstones.contains(name) {
-            report.damage(name, "this snapshot was here before and is gone or hidden");
+            report.damage(name, "it was here before and is gone or hidden");
         }
     }
     // A damaged root explains one missing predecessor; which one, it no longer says.

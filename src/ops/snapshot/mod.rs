@@ -23,8 +23,9 @@ use crate::format::node::{Node, NodeType};
 use crate::format::root::{FLAG_END_UNVERIFIED, FLAG_INCOMPLETE, RootBody, SnapshotKind, Stats};
 use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
+use crate::repo::roots::Listing;
 use crate::repo::session::{Added, Session, SessionOptions};
-use crate::repo::{self, Repository, roots};
+use crate::repo::{self, Repository};
 
 /// Characters of a bad name that an error shows.
 const NAME_SHOWN: usize = 40;
@@ -106,8 +107,9 @@ fn in_session(
         }
     };
     let mut made = None;
+    let parent = parent_of(session.roots(), provenance, &gathered);
     let committed = session.commit(|id, added| {
-        let body = root_body(repo, provenance, &gathered, id, added, started)?;
+        let body = RootBody { parent, ..root_body(repo, provenance, &gathered, id, added, started) };
         made = Some(body.ended);
         Ok(body)
     });
@@ -133,9 +135,8 @@ fn root_body(
     id: SessionId,
     added: Added,
     started: Timestamp,
-) -> Result<RootBody, repo::Error> {
-    let parent = parent_of(repo, provenance, gathered)?;
-    Ok(RootBody {
+) -> RootBody {
+    RootBody {
         session: id,
         repository: repo.id(),
         kind: gathered.kind,
@@ -159,10 +160,10 @@ fn root_body(
         },
         flags: flags(gathered),
         program: Some(provenance.program.clone()),
-        parent,
+        parent: None,
         description: provenance.description.clone(),
         unknown: Unknown::default(),
-    })
+    }
 }
 
 fn flags(gathered: &Gathered) -> u64 {
@@ -171,18 +172,13 @@ fn flags(gathered: &Gathered) -> u64 {
 }
 
 /// The newest snapshot of the same kind, host and sources.
-fn parent_of(
-    repo: &Repository,
-    provenance: &Provenance,
-    gathered: &Gathered,
-) -> Result<Option<SessionId>, repo::Error> {
-    let listing = roots::list(repo, &Cancel::new())?;
-    let same = listing.snapshots.iter().rev().find(|s| {
+fn parent_of(there: &Listing, provenance: &Provenance, gathered: &Gathered) -> Option<SessionId> {
+    let same = there.snapshots.iter().rev().find(|s| {
         s.root.kind == gathered.kind
             && s.root.host.as_ref() == Some(&provenance.host)
             && s.root.sources == gathered.sources
     });
-    Ok(same.map(|s| s.id))
+    same.map(|s| s.id)
 }
 
 /// A directory of `nodes`, in any order; the entries of its listing.

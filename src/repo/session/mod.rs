@@ -17,13 +17,15 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::base::clock::Cancel;
-use crate::base::id::{ChunkId, SessionId};
+use crate::base::id::{ChunkId, PackId, SessionId};
 use crate::base::kind::ChunkKind;
 use crate::base::monitor::Monitor;
 use crate::chunker::Chunker;
 use crate::codec::Level;
+use crate::format::config::CreateIfAbsent;
 use crate::format::name::{DATA, MARKS, META, ObjectName};
 use crate::format::root::RootBody;
+use crate::repo::roots::Listing;
 use crate::repo::session::lease::LeaseKeeper;
 use crate::repo::session::pipeline::Pipeline;
 use crate::repo::{Error, Repository, index, roots};
@@ -52,6 +54,7 @@ pub struct Session {
     lease: LeaseKeeper,
     /// How often the index cache had been emptied when this session loaded it.
     clears: i64,
+    roots: Listing,
     pipeline: Pipeline,
 }
 
@@ -70,17 +73,16 @@ impl Session {
         // The lease comes before every look: whoever removes packs waits for it, or had published
         // what it would remove before this session looked for marks (D-7).
         let lease = LeaseKeeper::take(repo, id, &options.host, &options.purpose)?;
-        let started = refuse_marks(repo)
-            .and_then(|()| index::refresh(repo, &*monitor, &cancel))
-            .and_then(|()| Ok((repo.index().clears()?, absent_packs(repo, &*monitor)?)))
-            .inspect(|_| sweep(repo))
-            .and_then(|(clears, absent)| {
-                let pipeline = Pipeline::start(repo, options.level, options.verify, monitor.clone(), absent)?;
-                Ok((clears, pipeline))
-            });
+        let started = look(repo, &*monitor, &cancel).and_then(|seen| {
+            sweep(repo);
+            let absent = seen.absent;
+            let pipeline = Pipeline::start(repo, options.level, options.verify, monitor.clone(), absent)?;
+            Ok((seen.clears, seen.roots, pipeline))
+        });
         match started {
-            Ok((clears, pipeline)) => {
-                Ok(Session { repo: repo.clone(), id, chunker, monitor, cancel, lease, clears, pipeline })
+            Ok((clears, roots, pipeline)) => {
+                let repo = repo.clone();
+                Ok(Session { repo, id, chunker, monitor, cancel, lease, clears, roots, pipeline })
             }
             Err(e) => {
                 tidily(&cancel, || lease.release());
@@ -96,6 +98,11 @@ impl Session {
 
     pub(super) fn chunker(&self) -> &Chunker {
         &self.chunker
+    }
+
+    /// The snapshots that were there when the session began.
+    pub fn roots(&self) -> &Listing {
+        &self.roots
     }
 
     /// Where progress is reported.
@@ -133,13 +140,13 @@ impl Session {
         root: impl FnOnce(SessionId, Added) -> Result<RootBody, Error>,
     ) -> Result<(SessionId, Added), Error> {
         let Session { repo, id, lease, clears, mut pipeline, cancel, .. } = self;
-        let committed = pipeline.finish().and_then(|added| {
+        let committed = finish_and_list(&repo, &mut pipeline).and_then(|(added, listing)| {
             if cancel.is_cancelled() {
                 return Err(Error::Interrupted);
             }
             same_cache(&repo, clears)?;
             let body = root(id, added)?;
-            roots::commit(&repo, &id, body)?;
+            roots::commit(&repo, &listing, &id, body)?;
             Ok((id, added))
         });
         match &committed {
@@ -212,9 +219,35 @@ fn sweep(repo: &Repository) {
     let _ = repo.backend().sweep_temporary(repo.clock().now().plus_seconds(-DAY_SECONDS));
 }
 
-/// Packs that the index names and that are not there, or not whole, by their numbers in the cache.
-/// What lies in them must be stored again: so a snapshot heals what was lost (D-5).
-fn absent_packs(repo: &Repository, monitor: &dyn Monitor) -> Result<HashSet<u32>, Error> {
+/// What a session sees when it begins.
+struct Seen {
+    /// How often the index cache had been emptied.
+    clears: i64,
+    /// The snapshots.
+    roots: Listing,
+    /// Packs that the index names and that are not there, by their numbers in the cache.
+    absent: HashSet<u32>,
+}
+
+/// Looks at marks, roots, packs and the index, at once where that is allowed: over a network each is
+/// a round trip. Roots come before the index (I-2); a pack that appears between two listings counts
+/// as absent at worst, and what it holds is stored twice.
+fn look(repo: &Repository, monitor: &dyn Monitor, cancel: &Cancel) -> Result<Seen, Error> {
+    let (marks, roots, packs) = std::thread::scope(|scope| {
+        let marks = scope.spawn(|| refuse_marks(repo));
+        let packs = scope.spawn(|| packs_there(repo));
+        let roots =
+            roots::list(repo, cancel).and_then(|roots| index::refresh(repo, monitor, cancel).map(|()| roots));
+        let ended = (marks.join(), packs.join());
+        (ended.0.unwrap_or(Err(Error::Worker)), roots, ended.1.unwrap_or(Err(Error::Worker)))
+    });
+    marks?;
+    let (roots, packs) = (roots?, packs?);
+    Ok(Seen { clears: repo.index().clears()?, roots, absent: absent_packs(repo, &packs, monitor)? })
+}
+
+/// Name and size of every pack that is there.
+fn packs_there(repo: &Repository) -> Result<HashMap<PackId, u64>, Error> {
     let mut there = HashMap::new();
     for prefix in [DATA, META] {
         repo.backend().list(prefix, &mut |entry| {
@@ -223,6 +256,16 @@ fn absent_packs(repo: &Repository, monitor: &dyn Monitor) -> Result<HashSet<u32>
             }
         })?;
     }
+    Ok(there)
+}
+
+/// Packs that the index names and that are not there, or not whole, by their numbers in the cache.
+/// What lies in them must be stored again: so a snapshot heals what was lost (D-5).
+fn absent_packs(
+    repo: &Repository,
+    there: &HashMap<PackId, u64>,
+    monitor: &dyn Monitor,
+) -> Result<HashSet<u32>, Error> {
     let mut absent = HashSet::new();
     repo.index().each_pack_size(&mut |number, id, size| {
         if there.get(&id) != Some(&size) {
@@ -237,6 +280,22 @@ fn absent_packs(repo: &Repository, monitor: &dyn Monitor) -> Result<HashSet<u32>
         ));
     }
     Ok(absent)
+}
+
+/// Makes everything durable, and lists the roots meanwhile: the commit needs its signer's last.
+/// Where creation is not exclusive the listing comes last, for it shows the tombstone, too.
+fn finish_and_list(repo: &Repository, pipeline: &mut Pipeline) -> Result<(Added, Listing), Error> {
+    let list = || roots::list(repo, &Cancel::new());
+    if repo.config().probe.create_if_absent != Some(CreateIfAbsent::Atomic) {
+        let added = pipeline.finish()?;
+        return Ok((added, list()?));
+    }
+    std::thread::scope(|scope| {
+        let listing = scope.spawn(list);
+        let added = pipeline.finish();
+        let listing = listing.join().unwrap_or(Err(Error::Worker));
+        Ok((added?, listing?))
+    })
 }
 
 /// A later version's prune says in marks which packs it is about to remove. This version does not
