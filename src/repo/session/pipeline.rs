@@ -195,6 +195,13 @@ impl Pipeline {
         Ok(true)
     }
 
+    /// Whether a chunk is known to the index or to this session.
+    pub fn knows(&self, id: &ChunkId) -> Result<bool, Error> {
+        let known = self.shared.is_known(id)? || lock(&self.shared.pending)?.has(id);
+        self.shared.chunks.fetch_add(known.into(), Ordering::Relaxed);
+        Ok(known)
+    }
+
     fn submit(&self, job: (PackKind, Segment)) -> Result<(), Error> {
         match &self.jobs {
             Some(jobs) => jobs.send(job).map_err(|_| Error::Worker),
