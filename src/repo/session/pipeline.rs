@@ -195,6 +195,11 @@ impl Pipeline {
         Ok(true)
     }
 
+    /// Whether every pack that the index names was there when the session began.
+    pub fn misses_nothing(&self) -> bool {
+        self.shared.absent.is_empty()
+    }
+
     /// Whether a chunk is known to the index or to this session.
     pub fn knows(&self, id: &ChunkId) -> Result<bool, Error> {
         let known = self.shared.is_known(id)? || lock(&self.shared.pending)?.has(id);
