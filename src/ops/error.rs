@@ -1,7 +1,7 @@
 //! What can go wrong with a command as a whole.
 
 use crate::base::class::Class;
-use crate::{postgres, repo, storage};
+use crate::{files, postgres, repo, storage};
 
 /// A failed command.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum Error {
     /// The repository.
     #[error(transparent)]
     Repo(#[from] repo::Error),
+    /// A file of the live tree.
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// PostgreSQL or one of its tools.
     #[error(transparent)]
     Postgres(#[from] postgres::error::Error),
@@ -109,6 +112,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Repo(e) => e.class(),
+            Error::Files(e) => e.class(),
             Error::Postgres(e) => e.class(),
             Error::Mismatch { .. } => Class::Damaged,
             Error::Usage { .. } | Error::NotEmpty { .. } => Class::Usage,
@@ -126,6 +130,7 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Error::Repo(e) => e.hint(),
+            Error::Files(e) => e.hint(),
             Error::Postgres(e) => e.hint(),
             Error::Empty { .. } => Some("if nothing is what you expect, pass --allow-empty"),
             Error::NotEmpty { .. } => Some(

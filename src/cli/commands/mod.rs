@@ -10,6 +10,7 @@ pub mod ls;
 pub mod man;
 pub mod restore;
 pub mod snapshot;
+pub mod snapshot_files;
 pub mod snapshots;
 pub mod stats;
 
