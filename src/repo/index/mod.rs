@@ -6,8 +6,10 @@ mod filter;
 mod load;
 mod pack_info;
 mod part;
+mod spill;
 
 pub use cache::{Cache, Place};
 pub use load::refresh;
 pub use pack_info::PackInfo;
 pub use part::{WrittenPart, read_part, write_part};
+pub use spill::Spill;
