@@ -16,6 +16,12 @@ pub enum Error {
     /// PostgreSQL or one of its tools.
     #[error(transparent)]
     Postgres(#[from] postgres::error::Error),
+    /// The live file tree.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// Writing to the live file tree.
+    #[error(transparent)]
+    Write(#[from] files::write::Error),
     /// A command whose output was to be snapshotted.
     #[error("no snapshot was made: {command} {how}{stderr}")]
     Command {
@@ -114,6 +120,8 @@ impl Error {
             Error::Repo(e) => e.class(),
             Error::Files(e) => e.class(),
             Error::Postgres(e) => e.class(),
+            Error::Files(e) => e.class(),
+            Error::Write(e) => e.class(),
             Error::Mismatch { .. } => Class::Damaged,
             Error::Usage { .. } | Error::NotEmpty { .. } => Class::Usage,
             Error::Proof { .. } => Class::Internal,
@@ -132,6 +140,7 @@ impl Error {
             Error::Repo(e) => e.hint(),
             Error::Files(e) => e.hint(),
             Error::Postgres(e) => e.hint(),
+            Error::Write(e) => e.hint(),
             Error::Empty { .. } => Some("if nothing is what you expect, pass --allow-empty"),
             Error::NotEmpty { .. } => Some(
                 "restore into a new database with --create, drop what is there with --clean, or say --yes",

@@ -7,6 +7,7 @@ mod error;
 pub mod input;
 pub mod look;
 pub mod restore_db;
+pub mod restore_files;
 pub mod select;
 pub mod snapshot;
 pub mod stats;

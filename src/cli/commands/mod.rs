@@ -9,6 +9,7 @@ pub mod key;
 pub mod ls;
 pub mod man;
 pub mod restore;
+pub mod restore_files;
 pub mod snapshot;
 pub mod snapshot_files;
 pub mod snapshots;

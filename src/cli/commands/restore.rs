@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::base::units;
+use crate::cli::commands::restore_files;
 use crate::cli::confirm::confirm;
 use crate::cli::connection;
 use crate::cli::context::Context;
@@ -30,6 +31,7 @@ pub struct RestoreArgs {
 #[derive(Debug, Subcommand)]
 pub enum What {
     Db(DbArgs),
+    Files(restore_files::FilesArgs),
 }
 
 const DB_EXAMPLES: &str = "\
@@ -125,24 +127,31 @@ fn jobs(text: &str) -> Result<NonZeroU32, String> {
     jobs.ok_or_else(|| format!("expected a number from 1 to {JOBS_MAX}"))
 }
 
-/// Restores, then compares.
+/// Restores what is asked for.
 pub fn run(args: RestoreArgs, context: &Context) -> Result<Done, Failure> {
-    let What::Db(args) = args.what;
+    match args.what {
+        What::Db(args) => restore(args, context),
+        What::Files(args) => restore_files::run(&args, context),
+    }
+}
+
+/// Restores a database, then compares.
+fn restore(args: DbArgs, context: &Context) -> Result<Done, Failure> {
     let mut request = request(&args, context)?;
     let repository = context.open()?;
     let (snapshot, name) = context.find(&repository, &args.snapshot)?;
     let view = look::view(&repository, &snapshot, context.progress(), &context.cancel)?;
     let entry = find_database(&view, name.as_deref())?;
-    let restore =
+    let attempt =
         |request: &RestoreRequest| restore_db(&view, &entry, request, context.progress(), &context.cancel);
-    let restored = match restore(&request) {
+    let restored = match attempt(&request) {
         // Nothing was changed so far; a person may say to go on.
         Err(error @ ops::Error::NotEmpty { .. }) => {
             let question = format!("{error}. Restore into it all the same?");
             context.finish_progress();
             confirm(&question, error.into(), &context.cancel)?;
             request.into_nonempty = true;
-            restore(&request)?
+            attempt(&request)?
         }
         done => done?,
     };

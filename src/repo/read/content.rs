@@ -20,11 +20,11 @@ use crate::repo::read::chunk::LoadedPack;
 use crate::repo::read::{ChunkReader, Entries};
 
 /// Sealed bytes that one fetch reads from a local disk: enough to amortise the call.
-const GROUP_LOCAL: u64 = 512 << 10;
+pub(super) const GROUP_LOCAL: u64 = 512 << 10;
 /// The same over a network, where a request costs milliseconds.
-const GROUP_REMOTE: u64 = 4 << 20;
+pub(super) const GROUP_REMOTE: u64 = 4 << 20;
 /// Plaintext of one group at most, whatever it compresses to.
-const GROUP_PLAIN: u64 = 4 << 20;
+pub(super) const GROUP_PLAIN: u64 = 4 << 20;
 
 /// One piece of the content.
 enum Piece {

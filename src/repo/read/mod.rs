@@ -1,10 +1,13 @@
 //! Reading chunks back: one at a time for metadata ([`ChunkReader`]), or a whole content in order
-//! with several threads ([`ContentReader`]). No byte leaves before its chunk's id was recomputed (I-6).
+//! with several threads ([`ContentReader`]), or many short ones on threads of the caller's
+//! ([`BatchReader`]). No byte leaves before its chunk's id was recomputed (I-6).
 
+mod batch;
 mod chunk;
 mod content;
 mod entries;
 
+pub use batch::{BatchReader, TakeChunk};
 pub use chunk::ChunkReader;
 pub use content::ContentReader;
 pub use entries::{Entries, read_list};

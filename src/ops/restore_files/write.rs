@@ -1,0 +1,469 @@
+//! The work that is done by all cores: contents are read and written batch by batch. A batch holds
+//! many small files or a part of a large one; whoever is done with the last part of a file finishes
+//! it, and whoever is done with the last entry of a folder gives the folder its metadata.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crossbeam_channel::Receiver;
+
+use crate::base::clock::Cancel;
+use crate::base::id::ChunkId;
+use crate::base::monitor::{Count, Monitor};
+use crate::files::write::{Folder, Identity, Made, NewFile, Target};
+use crate::format::list::ListEntry;
+use crate::format::node::{FileMeta, Node};
+use crate::ops::Error;
+use crate::ops::restore_files::links::{First, Links, Member};
+use crate::ops::restore_files::report::{Action, Ledger, Severity};
+use crate::repo;
+use crate::repo::read::{BatchReader, ChunkReader, Entries};
+
+/// Plaintext of one batch, about.
+const BATCH_BYTES: u64 = 2 << 20;
+/// Files of one batch.
+const BATCH_FILES: usize = 256;
+/// Folders that one batch may hold open.
+const BATCH_FOLDERS: usize = 16;
+/// Zeros that are written at once.
+const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What all threads of a restore share.
+pub(super) struct Job<'a> {
+    pub(super) reader: Arc<ChunkReader>,
+    pub(super) target: Option<Target>,
+    pub(super) ledger: Ledger<'a>,
+    pub(super) links: Links,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) cancel: &'a Cancel,
+    stopped: AtomicBool,
+    why: Mutex<Option<Error>>,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        reader: Arc<ChunkReader>,
+        target: Option<Target>,
+        ledger: Ledger<'a>,
+        monitor: &'a dyn Monitor,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let (stopped, why) = (AtomicBool::new(false), Mutex::new(None));
+        Job { reader, target, ledger, links: Links::new(), monitor, cancel, stopped, why }
+    }
+
+    /// Whether something happened after which nothing more is to be done.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.cancel.is_cancelled()
+    }
+
+    /// Stops everything; the first reason counts.
+    pub(super) fn stop(&self, error: Error) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Why everything was stopped, if it was.
+    pub(super) fn outcome(&self) -> Result<(), Error> {
+        match self.why.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None if self.cancel.is_cancelled() => Err(repo::Error::Interrupted.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An open folder that something is being restored to.
+pub(super) struct FolderWork {
+    pub(super) folder: Folder,
+    /// Its path from the target.
+    pub(super) path: Vec<u8>,
+    /// What it gets in the end; absent if it keeps what it has.
+    meta: Option<FileMeta>,
+    parent: Option<Arc<FolderWork>>,
+    /// Entries that are not done yet, folders among them, and the walk itself.
+    left: AtomicUsize,
+    /// Whether its metadata have to be set: they differ, or something in it was changed.
+    touched: AtomicBool,
+}
+
+impl FolderWork {
+    pub(super) fn new(
+        folder: Folder,
+        path: Vec<u8>,
+        meta: Option<FileMeta>,
+        parent: Option<Arc<FolderWork>>,
+    ) -> Arc<Self> {
+        if let Some(parent) = &parent {
+            parent.hold();
+        }
+        let (left, touched) = (AtomicUsize::new(1), AtomicBool::new(folder.is_new()));
+        Arc::new(FolderWork { folder, path, meta, parent, left, touched })
+    }
+
+    /// One more thing has to be done before the folder is finished.
+    pub(super) fn hold(&self) {
+        self.left.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Its metadata are not, or will not be, right.
+    pub(super) fn touch(&self) {
+        self.touched.store(true, Ordering::Release);
+    }
+
+    /// Something is done. After the last thing the folder is finished, and so perhaps those above.
+    pub(super) fn release(&self, job: &Job<'_>) {
+        let mut folder = self;
+        while folder.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if let Some(meta) = folder.meta.as_ref().filter(|_| folder.touched.load(Ordering::Acquire)) {
+                job.ledger.problems(&folder.path, &folder.folder.finish(meta));
+            }
+            match &folder.parent {
+                Some(parent) => folder = parent,
+                None => return,
+            }
+        }
+    }
+}
+
+/// A file that is being written.
+pub(super) struct FileWork {
+    folder: Arc<FolderWork>,
+    node: Node,
+    path: Vec<u8>,
+    action: Action,
+    /// Parts that are not done yet, and its planning.
+    left: AtomicUsize,
+    file: RwLock<Option<NewFile>>,
+    failed: AtomicBool,
+}
+
+impl FileWork {
+    pub(super) fn new(folder: Arc<FolderWork>, node: Node, path: Vec<u8>, action: Action) -> Arc<Self> {
+        folder.hold();
+        let (left, file, failed) = (AtomicUsize::new(1), RwLock::new(None), AtomicBool::new(false));
+        Arc::new(FileWork { folder, node, path, action, left, file, failed })
+    }
+
+    /// Makes the file unless that was done.
+    fn begin(&self, job: &Job<'_>) -> Result<(), Error> {
+        let mut file = self.file.write().unwrap_or_else(PoisonError::into_inner);
+        if file.is_some() || self.has_failed() {
+            return Ok(());
+        }
+        match self.folder.folder.file(&self.node.name) {
+            Ok(new) => *file = Some(new),
+            Err(error) => {
+                self.failed.store(true, Ordering::Release);
+                job.ledger.failed(&self.path, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn write(&self, job: &Job<'_>, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = file.as_ref().filter(|_| !self.has_failed()) else { return Ok(()) };
+        job.monitor.add(Count::DoneBytes, bytes.len() as u64);
+        match file.write_at(bytes, offset) {
+            Err(error) if !self.failed.swap(true, Ordering::AcqRel) => job.ledger.failed(&self.path, error),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_zeros(&self, job: &Job<'_>, offset: u64, len: u64) -> Result<(), Error> {
+        let mut done = 0;
+        while done < len && !job.is_stopped() && !self.has_failed() {
+            let part = (len - done).min(ZEROS.len() as u64);
+            self.write(job, &ZEROS[..part as usize], offset + done)?;
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// Its content is damaged, or the list of it.
+    pub(super) fn damage(&self, job: &Job<'_>, error: repo::Error) -> Result<(), Error> {
+        match self.failed.swap(true, Ordering::AcqRel) {
+            false => job.ledger.damaged(&self.path, error),
+            true => Ok(()),
+        }
+    }
+
+    /// A part of it is done, or its planning. After the last the file gets its name.
+    pub(super) fn release(&self, job: &Job<'_>) -> Result<(), Error> {
+        if self.left.fetch_sub(1, Ordering::AcqRel) != 1 || job.is_stopped() {
+            return Ok(());
+        }
+        let identity = self.finish(job)?;
+        if let Some(group) = &self.node.meta.link_group {
+            let first = identity.map(|identity| First { identity: Some(identity), path: self.path.clone() });
+            for member in job.links.end(group, first.as_ref())? {
+                match &first {
+                    Some(first) => link(job, &member, first)?,
+                    None => job.ledger.tell(
+                        Severity::Failed,
+                        &member.path,
+                        "hard link",
+                        format!("{} could not be restored", String::from_utf8_lossy(&self.path)),
+                    ),
+                }
+                member.folder.release(job);
+            }
+        }
+        self.folder.release(job);
+        Ok(())
+    }
+
+    fn finish(&self, job: &Job<'_>) -> Result<Option<Identity>, Error> {
+        let file = self.file.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.folder.touch();
+        let Some(file) = file.filter(|_| !self.has_failed()) else { return Ok(None) };
+        let size = self.node.size.unwrap_or(0);
+        let made = match file.finish(size, &self.node.meta) {
+            Ok(made) => made,
+            Err(error) => {
+                job.ledger.failed(&self.path, error)?;
+                return Ok(None);
+            }
+        };
+        job.ledger.wrote(size);
+        Ok(made_of(job, &self.folder, &self.path, self.action, made))
+    }
+}
+
+/// Notes what became of an entry.
+pub(super) fn made_of(
+    job: &Job<'_>,
+    folder: &FolderWork,
+    path: &[u8],
+    action: Action,
+    made: Made,
+) -> Option<Identity> {
+    folder.touch();
+    match made {
+        Made::Done { identity, problems } => {
+            job.ledger.did(action, path);
+            job.ledger.problems(path, &problems);
+            job.monitor.add(Count::Items, 1);
+            Some(identity)
+        }
+        Made::Refused(problem) => {
+            job.ledger.refused(path, &problem);
+            None
+        }
+    }
+}
+
+/// Makes a further name of a file. Where there cannot be one, it becomes a file of its own.
+pub(super) fn link(job: &Job<'_>, member: &Member, first: &First) -> Result<(), Error> {
+    let (Some(identity), Some(target)) = (first.identity, &job.target) else { return Ok(()) };
+    let (folder, name) = first.split();
+    let found = match folder == member.folder.path.as_slice() {
+        true => Ok(Some(member.folder.folder.clone())),
+        false => target.find(folder),
+    };
+    let linked = match found {
+        Ok(Some(first)) => Some(member.folder.folder.link(&member.node.name, &first, name, identity)),
+        // A folder that is finished may be closed to us.
+        Ok(None) | Err(_) => None,
+    };
+    match linked {
+        Some(Ok(made @ Made::Done { .. })) => {
+            made_of(job, &member.folder, &member.path, member.action, made);
+            return Ok(());
+        }
+        Some(Err(error)) => return job.ledger.failed(&member.path, error),
+        Some(Ok(made)) => job.ledger.problems(&member.path, made.problems()),
+        None => job.ledger.tell(
+            Severity::Lacking,
+            &member.path,
+            "hard link",
+            "the folder of its first name cannot be reached".into(),
+        ),
+    }
+    write_alone(job, member)
+}
+
+/// Writes a name of a file as a file of its own, here and now.
+fn write_alone(job: &Job<'_>, member: &Member) -> Result<(), Error> {
+    let mut node = member.node.clone();
+    let content = std::mem::take(&mut node.content);
+    // It is a group of its own now.
+    node.meta.link_group = None;
+    let alone = FileWork::new(member.folder.clone(), node, member.path.clone(), member.action);
+    let mut reader = BatchReader::new(Arc::clone(&job.reader));
+    let mut batch = Batch::default();
+    plan(job, &alone, content, &mut |file, piece| {
+        if batch.is_full() {
+            batch.run(job, &mut reader)?;
+        }
+        batch.add(file, piece);
+        Ok(())
+    })?;
+    batch.run(job, &mut reader)?;
+    alone.release(job)
+}
+
+/// A piece of a file.
+pub(super) enum Piece {
+    /// Nothing: the file only has to be there.
+    Empty,
+    Chunk {
+        id: ChunkId,
+        len: u32,
+        offset: u64,
+    },
+    Zeros {
+        offset: u64,
+        len: u64,
+    },
+}
+
+/// Takes a piece of a file.
+pub(super) type TakePiece<'t> = &'t mut dyn FnMut(&Arc<FileWork>, Piece) -> Result<(), Error>;
+
+/// Takes a file's content apart. Holes are left out: what is never written stays one.
+pub(super) fn plan(
+    job: &Job<'_>,
+    file: &Arc<FileWork>,
+    content: Vec<ListEntry>,
+    each: TakePiece<'_>,
+) -> Result<(), Error> {
+    each(file, Piece::Empty)?;
+    let (mut entries, mut offset) = (Entries::new(content), 0u64);
+    while !job.is_stopped() {
+        let entry = match entries.next(&job.reader) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break,
+            Err(error) => return file.damage(job, error),
+        };
+        match entry {
+            ListEntry::Chunk { id, len } => each(file, Piece::Chunk { id, len, offset })?,
+            ListEntry::Zeros { len } => each(file, Piece::Zeros { offset, len })?,
+            ListEntry::Hole { .. } | ListEntry::List { .. } => (),
+        }
+        offset = offset.saturating_add(entry.content_len());
+    }
+    match file.node.size {
+        Some(size) if size != offset && !job.is_stopped() => {
+            let reason = format!("its lists have {offset} bytes where it should have {size}");
+            file.damage(job, repo::Error::damaged(String::from_utf8_lossy(&file.path), reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What one thread does at once.
+#[derive(Default)]
+pub(super) struct Batch {
+    parts: Vec<Part>,
+    chunks: Vec<(ChunkId, u32)>,
+    /// The part of each chunk and its place in the file.
+    places: Vec<(usize, u64)>,
+    bytes: u64,
+    folders: usize,
+}
+
+/// What a batch has of one file.
+struct Part {
+    file: Arc<FileWork>,
+    zeros: Vec<(u64, u64)>,
+}
+
+impl Batch {
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES || self.parts.len() >= BATCH_FILES || self.folders > BATCH_FOLDERS
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Adds a piece. Those of one file come one after another.
+    pub(super) fn add(&mut self, file: &Arc<FileWork>, piece: Piece) {
+        if self.parts.last().is_none_or(|part| !Arc::ptr_eq(&part.file, file)) {
+            let folder = self.parts.last().map(|part| &part.file.folder);
+            self.folders += usize::from(folder.is_none_or(|folder| !Arc::ptr_eq(folder, &file.folder)));
+            file.left.fetch_add(1, Ordering::AcqRel);
+            self.parts.push(Part { file: Arc::clone(file), zeros: Vec::new() });
+        }
+        match piece {
+            Piece::Empty => (),
+            Piece::Chunk { id, len, offset } => {
+                self.chunks.push((id, len));
+                self.places.push((self.parts.len() - 1, offset));
+                self.bytes += u64::from(len);
+            }
+            Piece::Zeros { offset, len } => {
+                if let Some(part) = self.parts.last_mut() {
+                    part.zeros.push((offset, len));
+                }
+                self.bytes = self.bytes.saturating_add(len);
+            }
+        }
+    }
+
+    /// Reads and writes all of it, and leaves it empty.
+    pub(super) fn run(&mut self, job: &Job<'_>, reader: &mut BatchReader) -> Result<(), Error> {
+        let Batch { parts, chunks, places, .. } = std::mem::take(self);
+        // The part that is being written, and whether its file is there.
+        let (mut at, mut begun) = (0, false);
+        reader.read(&chunks, &mut |number, chunk| {
+            if job.is_stopped() {
+                return Err(Error::from(repo::Error::Interrupted));
+            }
+            let (part, offset) = places[number];
+            while at < part {
+                parts[at].end(job, begun)?;
+                (at, begun) = (at + 1, false);
+            }
+            if !begun {
+                parts[at].begin(job)?;
+                begun = true;
+            }
+            match chunk {
+                Ok(bytes) => parts[at].file.write(job, bytes, offset),
+                Err(error) => parts[at].file.damage(job, error),
+            }
+        })?;
+        for part in &parts[at..] {
+            part.end(job, begun)?;
+            begun = false;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    /// Makes the file and writes what needs no reading.
+    fn begin(&self, job: &Job<'_>) -> Result<(), Error> {
+        self.file.begin(job)?;
+        self.zeros.iter().try_for_each(|(offset, len)| self.file.write_zeros(job, *offset, *len))
+    }
+
+    /// All of the part is written; a file without chunks has not even begun.
+    fn end(&self, job: &Job<'_>, begun: bool) -> Result<(), Error> {
+        if !begun {
+            self.begin(job)?;
+        }
+        self.file.release(job)
+    }
+}
+
+/// One of the threads that write: until there are no more batches. After a failure they are only
+/// taken, so that nobody waits to hand them over.
+pub(super) fn work(job: &Job<'_>, batches: &Receiver<Batch>) {
+    let mut reader = BatchReader::new(Arc::clone(&job.reader));
+    for mut batch in batches {
+        if job.is_stopped() {
+            continue;
+        }
+        if let Err(error) = batch.run(job, &mut reader) {
+            job.stop(error);
+        }
+    }
+}

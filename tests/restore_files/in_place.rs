@@ -1,0 +1,152 @@
+//! Restoring over what is there: only what has to be is changed, a dry run changes nothing, and
+//! nothing is deleted that is not the snapshot's to delete.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use kamba_vault::base::id::SessionId;
+use kamba_vault::format::root::FLAG_INCOMPLETE;
+use kamba_vault::ops::restore_files::{Action, FilesRequest};
+
+use crate::support::{self, Vault};
+use crate::tree::{Heard, Tree, file, look, restore, symlink, to, try_restore};
+
+/// A snapshot of `/srv`, restored to a folder.
+fn restored() -> (Vault, SessionId, tempfile::TempDir) {
+    let mut tree = Tree::default();
+    for name in ["a", "b", "c/d", "c/e", "f/g", "h"] {
+        tree.put(format!("srv/{name}"), file(format!("content of {name}")));
+    }
+    tree.put("srv/link", symlink("a"));
+    let vault = Vault::new();
+    let id = tree.commit(&vault.repo, "/srv");
+    let temp = tempfile::tempdir().unwrap();
+    restore(&vault.repo, &id, &to(temp.path()));
+    (vault, id, temp)
+}
+
+/// Changes of every sort.
+fn change(srv: &Path) {
+    fs::write(srv.join("a"), "other content").unwrap();
+    fs::set_permissions(srv.join("b"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_file(srv.join("c/d")).unwrap();
+    fs::remove_dir_all(srv.join("f")).unwrap();
+    fs::write(srv.join("f"), "no folder").unwrap();
+    fs::remove_file(srv.join("h")).unwrap();
+    fs::create_dir_all(srv.join("h/deep/er")).unwrap();
+    fs::remove_file(srv.join("link")).unwrap();
+    std::os::unix::fs::symlink("b", srv.join("link")).unwrap();
+    fs::create_dir_all(srv.join("extra/deep")).unwrap();
+    fs::write(srv.join("extra/deep/file"), "extra").unwrap();
+    fs::write(srv.join("c/extra"), "extra").unwrap();
+    fs::write(srv.parent().unwrap().join("beside"), "kept").unwrap();
+}
+
+#[test]
+fn only_what_has_to_be_is_changed_and_a_dry_run_says_what() {
+    let (vault, id, temp) = restored();
+    let sound = look(temp.path());
+    let untouched = look(&temp.path().join("srv"))[Path::new("c/e")].clone();
+    change(&temp.path().join("srv"));
+    let before = look(temp.path());
+    let request = FilesRequest { delete: true, ..to(temp.path()) };
+    let dry = FilesRequest { dry_run: true, ..request.clone() };
+    let (planned, done) = (Heard::default(), Heard::default());
+    let plan = try_restore(&vault.repo, &id, &dry, &planned).unwrap();
+    assert_eq!(look(temp.path()), before, "a dry run changes nothing");
+    let report = try_restore(&vault.repo, &id, &request, &done).unwrap();
+    assert_eq!(plan, report);
+    for (action, paths) in [
+        (Action::Create, &["srv/c/d", "srv/f/g"][..]),
+        (Action::Overwrite, &["srv/a", "srv/f", "srv/h", "srv/link"]),
+        (Action::Delete, &["srv/c/extra", "srv/extra"]),
+    ] {
+        assert_eq!(done.paths(action), paths, "{action:?}");
+        assert_eq!(planned.paths(action), paths, "{action:?}");
+    }
+    // The folders' times were moved by the changes.
+    assert_eq!(done.paths(Action::Repair), ["srv", "srv/b", "srv/c"]);
+    assert!(report.troubles.is_empty(), "{report:?}");
+    assert_eq!(look(&temp.path().join("srv"))[Path::new("c/e")], untouched);
+    fs::remove_file(temp.path().join("beside")).unwrap();
+    let names = |look: std::collections::BTreeMap<_, String>| look.into_keys().collect::<Vec<_>>();
+    assert_eq!(names(look(temp.path())), names(sound));
+    assert_eq!(fs::read(temp.path().join("srv/a")).unwrap(), b"content of a");
+    let again = restore(&vault.repo, &id, &FilesRequest { verify: true, ..request });
+    assert_eq!((again.unchanged, again.verified), (10, 6));
+    assert_eq!(again.created + again.overwritten + again.repaired + again.deleted, 0);
+}
+
+#[test]
+fn without_delete_what_is_more_stays() {
+    let (vault, id, temp) = restored();
+    change(&temp.path().join("srv"));
+    restore(&vault.repo, &id, &to(temp.path()));
+    assert_eq!(fs::read(temp.path().join("srv/extra/deep/file")).unwrap(), b"extra");
+}
+
+#[test]
+fn delete_keeps_to_the_source_and_to_the_patterns() {
+    let mut tree = Tree::default();
+    tree.put("srv/up/a", file("a")).put("srv/up/keep/b", file("b"));
+    let vault = Vault::new();
+    let id = tree.commit(&vault.repo, "/srv/up");
+    let temp = tempfile::tempdir().unwrap();
+    let extra = ["etc/passwd", "srv/www/x", "srv/x", "srv/up/x", "srv/up/keep/x", "srv/up/keep/x.log"];
+    for name in extra {
+        let path = temp.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "extra").unwrap();
+    }
+    let excluding = FilesRequest { delete: true, exclude: vec!["*.log".into()], ..to(temp.path()) };
+    let report = restore(&vault.repo, &id, &excluding);
+    assert_eq!(report.deleted, 2);
+    let there = |name: &str| temp.path().join(name).exists();
+    assert_eq!(extra.map(there), [true, true, true, false, false, true]);
+    // Only a part is wanted: only there anything is extra.
+    fs::write(temp.path().join("srv/up/x"), "extra").unwrap();
+    let including = FilesRequest { delete: true, include: vec!["keep".into()], ..to(temp.path()) };
+    let report = restore(&vault.repo, &id, &including);
+    assert_eq!((report.deleted, there("srv/up/x"), there("srv/up/keep/x.log")), (1, true, false));
+}
+
+#[test]
+fn patterns_choose_and_make_no_empty_folders() {
+    let (vault, id, temp) = restored();
+    let choose = |include: &[&str], exclude: &[&str]| {
+        let target = temp.path().join(format!("{include:?}{exclude:?}").replace('/', "_"));
+        let strings = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
+        let request = FilesRequest {
+            path: Some("/srv".into()),
+            include: strings(include),
+            exclude: strings(exclude),
+            verify: true,
+            ..to(&target)
+        };
+        restore(&vault.repo, &id, &request);
+        look(&target).into_keys().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(choose(&["d", "link"], &[]), ["c", "c/d", "link"]);
+    assert_eq!(choose(&["/c"], &["e"]), ["c", "c/d"]);
+    assert_eq!(choose(&[], &["/c", "f", "[ab]"]), ["h", "link"]);
+    assert_eq!(choose(&["nothing"], &[]), [""; 0]);
+}
+
+#[test]
+fn what_could_not_be_read_is_not_taken_for_gone() {
+    let vault = Vault::new();
+    let session = support::begin(&vault.repo).unwrap();
+    let (id, _) = session
+        .commit(|id, _| {
+            let mut body = support::root_body(&vault.repo, id, Vec::new());
+            (body.sources, body.flags) = (vec!["/".into()], FLAG_INCOMPLETE);
+            Ok(body)
+        })
+        .unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("unread"), "kept").unwrap();
+    let request = FilesRequest { delete: true, ..to(temp.path()) };
+    try_restore(&vault.repo, &id, &request, &Heard::default()).unwrap_err();
+    assert!(temp.path().join("unread").exists());
+}
