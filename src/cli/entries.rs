@@ -234,7 +234,13 @@ mod tests {
             line(b"dev/sdb1", EntryKind::BlockDevice, None, &device),
             line(b"uploads.tar", EntryKind::File, Some(3), &FileMeta::default()),
         ];
-        insta::assert_snapshot!(lines.concat(), @"");
+        insta::assert_snapshot!(lines.concat(), @r"
+        -rwsr-xr-x  www-data 4000000000    1.5 KiB  2026-11-22 02:00:20  usr/bin/su
+        drwxr-s--T+ www-data 4000000000          -  2026-11-22 02:00:20  srv/a\xffb
+        lrwxrwxrwx  eve\u{1b} 4000000000          -  2026-11-22 02:00:20  srv/link -> /etc/\xff\u{a}
+        brw-r-----  www-data 4000000000      8, 17  2026-11-22 02:00:20  dev/sdb1
+        -?????????  -        -               3 B  -                    uploads.tar
+        ");
     }
 
     #[test]
@@ -262,6 +268,22 @@ mod tests {
             ..meta()
         };
         let document = EntryDocument::new(b"a/\xfe", EntryKind::CharDevice, None, &full);
-        insta::assert_snapshot!(json(&document).replace(",\"", ",\n\""), @"");
+        insta::assert_snapshot!(json(&document).replace(",\"", ",\n\""), @r#"
+        {"path":"a/�",
+        "path_bytes":"612ffe",
+        "kind":"char_device",
+        "size":null,
+        "mode":"4755",
+        "uid":33,
+        "gid":4000000000,
+        "user":"www-data",
+        "group":"adm",
+        "mtime":"2026-11-22T02:00:20.500000001Z",
+        "link_target":"�",
+        "link_target_bytes":"ff",
+        "device":"1:3",
+        "xattrs":["user.a"],
+        "link_group":"0102"}
+        "#);
     }
 }

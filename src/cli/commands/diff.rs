@@ -253,9 +253,25 @@ mod tests {
             change(ChangeKind::Type, folder, Some(NodeType::Symlink)),
             renamed,
         ];
-        insta::assert_snapshot!(all.iter().map(words).collect::<String>(), @"");
+        insta::assert_snapshot!(all.iter().map(words).collect::<String>(), @r"
+        +  srv/a\xff/
+        -  srv/a\xff
+        M  srv/a\xff
+        m  srv/a\xff  (mode, mtime)
+        m  .  (mode, mtime)
+        T  srv/a\xff  (directory -> symlink)
+        R  srv/old\u{a}/ -> srv/a\xff/
+        ");
         let json: String = all.iter().map(|change| line(&ChangeDocument::from(change))).collect();
-        insta::assert_snapshot!(json, @"");
+        insta::assert_snapshot!(json, @r#"
+        {"message_type":"change","change":"added","path":"srv/a�","path_bytes":"7372762f61ff","new":{"kind":"directory","size":null}}
+        {"message_type":"change","change":"removed","path":"srv/a�","path_bytes":"7372762f61ff","old":{"kind":"file","size":null}}
+        {"message_type":"change","change":"content","path":"srv/a�","path_bytes":"7372762f61ff","old":{"kind":"file","size":null},"new":{"kind":"file","size":null}}
+        {"message_type":"change","change":"metadata","path":"srv/a�","path_bytes":"7372762f61ff","old":{"kind":"file","size":null},"new":{"kind":"file","size":null},"attributes":["mode","mtime"]}
+        {"message_type":"change","change":"metadata","path":"","old":{"kind":"file","size":null},"new":{"kind":"file","size":null},"attributes":["mode","mtime"]}
+        {"message_type":"change","change":"type","path":"srv/a�","path_bytes":"7372762f61ff","old":{"kind":"directory","size":null},"new":{"kind":"symlink","size":null}}
+        {"message_type":"change","change":"renamed","path":"srv/a�","path_bytes":"7372762f61ff","old_path":"srv/old\n","old":{"kind":"directory","size":null},"new":{"kind":"directory","size":null}}
+        "#);
     }
 
     #[test]
@@ -263,6 +279,8 @@ mod tests {
         assert_eq!(total(&Summary::default()), "no differences\n");
         let some = Summary { added: 3, added_bytes: 1536, removed: 1, renamed: 2, ..Summary::default() };
         assert_eq!(total(&some), "3 added (1.5 KiB), 1 removed, 2 renamed\n");
-        insta::assert_snapshot!(line(&SummaryDocument::from(&some)), @"");
+        insta::assert_snapshot!(line(&SummaryDocument::from(&some)), @r#"
+        {"message_type":"summary","added":3,"removed":1,"content":0,"metadata":0,"type":0,"renamed":2,"added_bytes":1536,"removed_bytes":0}
+        "#);
     }
 }
