@@ -143,12 +143,12 @@ fn walk(repo: &Repository, snapshot: &Snapshot, each: Each<'_>) -> Result<(), Er
         if count > ENTRIES {
             return Err(Error::Usage { message: "there are too many entries".into(), hint: None });
         }
-        match entry.kind {
-            EntryKind::File => {
-                let (bytes, done) = cat(&view, entry);
-                each(path, Some(bytes), done);
-            }
-            EntryKind::Directory | EntryKind::Special => each(path, None, Ok(())),
+        let path = String::from_utf8_lossy(path);
+        if entry.kind == EntryKind::File {
+            let (bytes, done) = cat(&view, entry);
+            each(&path, Some(bytes), done);
+        } else {
+            each(&path, None, Ok(()));
         }
         Ok(())
     })

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::base::units;
 use crate::cli::commands::{
-    cat, check, completions, demo, init, key, ls, man, restore, snapshot, snapshots, stats,
+    cat, check, completions, demo, diff, find, init, key, ls, man, restore, snapshot, snapshots, stats,
 };
 
 const ABOUT: &str = "Encrypted, deduplicating backups for PostgreSQL, files and any stream";
@@ -158,6 +158,8 @@ pub enum Command {
     Snapshot(snapshot::SnapshotArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Ls(ls::LsArgs),
+    Find(find::FindArgs),
+    Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
     Restore(restore::RestoreArgs),
     Check(check::CheckArgs),

@@ -2,6 +2,7 @@
 //! cancel flag and the clock; and from these an open repository.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -180,7 +181,11 @@ impl Context {
     }
 
     /// The snapshot and path that `text` means.
-    pub fn find(&self, repository: &Repository, text: &str) -> Result<(Snapshot, Option<String>), Failure> {
+    pub fn find(
+        &self,
+        repository: &Repository,
+        text: impl AsRef<OsStr>,
+    ) -> Result<(Snapshot, Option<Vec<u8>>), Failure> {
         let selector = Selector::parse(text, &self.zone())?;
         let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel);
         match found {

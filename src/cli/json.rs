@@ -84,6 +84,12 @@ impl From<&RootBody> for SnapshotDocument {
     }
 }
 
+/// A document on a line of its own.
+pub fn line<T: Serialize>(document: &T) -> String {
+    // These types have no maps with odd keys and no fallible parts: they always encode.
+    serde_json::to_string(document).unwrap_or_default() + "\n"
+}
+
 /// A kind's name in listings, in JSON and after `--kind`.
 pub fn kind_name(kind: SnapshotKind) -> String {
     match kind {

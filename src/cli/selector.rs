@@ -5,6 +5,9 @@
 //! `latest` may stand `~N`, and after `latest` or a time any number of `@KEY=VALUE`. In a VALUE
 //! `%3A`, `%40` and `%25` stand for `:`, `@` and `%`. A path is taken as it is.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 
@@ -21,13 +24,22 @@ pub struct Selector {
     pub which: Which,
     /// The same in the user's words, for messages.
     pub wanted: String,
-    /// The path after the colon, never empty.
-    pub path: Option<String>,
+    /// The path after the colon, never empty; of any bytes.
+    pub path: Option<Vec<u8>>,
 }
 
 impl Selector {
     /// Parses `text`; times without an offset are `zone`'s.
-    pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, Failure> {
+    pub fn parse(text: impl AsRef<OsStr>, zone: &TimeZone) -> Result<Self, Failure> {
+        let bytes = text.as_ref().as_bytes();
+        // All that stands before a path is UTF-8.
+        let (text, beyond) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text, &[][..]),
+            Err(error) => {
+                let (text, beyond) = bytes.split_at(error.valid_up_to());
+                (std::str::from_utf8(text).unwrap_or_default(), beyond)
+            }
+        };
         let (which, rest) = which(text, zone).map_err(|why| {
             Failure::usage(format!("'{text}' names no snapshot: {why}")).with_hint(
                 "write an id or its beginning, latest, latest~2, latest@db=NAME, or a time such as \
@@ -35,7 +47,12 @@ impl Selector {
             )
         })?;
         let wanted = text[..text.len() - rest.len()].to_owned();
-        let path = rest.strip_prefix(':').filter(|path| !path.is_empty()).map(str::to_owned);
+        let path = match rest.strip_prefix(':') {
+            Some(path) => [path.as_bytes(), beyond].concat(),
+            None if beyond.is_empty() => Vec::new(),
+            None => return Err(Failure::usage(format!("'{text}' is followed by what is not UTF-8"))),
+        };
+        let path = Some(path).filter(|path| !path.is_empty());
         Ok(Selector { which, wanted, path })
     }
 
@@ -134,7 +151,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, which: Which, wanted: &str, path: Option<&str>) {
-        let (wanted, path) = (wanted.to_owned(), path.map(str::to_owned));
+        let (wanted, path) = (wanted.to_owned(), path.map(Into::into));
         assert_eq!(parse(text).unwrap(), Selector { which, wanted, path }, "{text}");
     }
 
@@ -159,6 +176,17 @@ mod tests {
         check("2026-11-22T03:00:shop/x.sql", at(1_795_316_400, vec![]), time, Some("shop/x.sql"));
         let shop = "2026-11-22T03:00+02:00@db=shop";
         check(&format!("{shop}:x"), at(1_795_309_200, vec![db("shop")]), shop, Some("x"));
+    }
+
+    #[test]
+    fn a_path_has_any_bytes_and_what_is_before_it_has_not() {
+        let parse = |bytes: &[u8]| Selector::parse(OsStr::from_bytes(bytes), &TimeZone::UTC);
+        let path = |bytes: &[u8]| parse(bytes).unwrap().path.unwrap();
+        assert_eq!(path(b"latest:/srv/a\xff\xc3b"), b"/srv/a\xff\xc3b");
+        assert_eq!(path(b"3f1c:\xff"), b"\xff");
+        for wrong in [&b"latest\xff"[..], b"3f\xff:x", b"\xff", b"latest@host=\xff:x"] {
+            assert_eq!(parse(wrong).unwrap_err().exit_status(), 2, "{wrong:?}");
+        }
     }
 
     #[test]
@@ -248,6 +276,7 @@ mod tests {
         fn what_is_written_reads_back(which in any_which(), path in prop::option::of("\\PC{1,20}")) {
             let wanted = written(&which);
             let text = path.as_ref().map_or(wanted.clone(), |path| format!("{wanted}:{path}"));
+            let path = path.map(String::into_bytes);
             prop_assert_eq!(parse(&text).unwrap(), Selector { which, wanted, path });
         }
 

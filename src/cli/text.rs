@@ -20,6 +20,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same of a name that need not be UTF-8; what is not is shown as `\xff`.
+pub fn printable_bytes(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return printable(text);
+    }
+    let mut out = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&printable(chunk.valid()));
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+    }
+    Cow::Owned(out)
+}
+
 /// What a tool said, safe to print: its lines stay lines, and those after the first are indented,
 /// so that none of them can be taken for one of ours.
 pub fn paragraph(text: &str) -> String {
@@ -48,6 +61,12 @@ mod tests {
     fn only_what_drives_a_terminal_is_escaped() {
         assert!(matches!(printable("public.Bestellungen ümlaut 注文"), Cow::Borrowed(_)));
         assert_eq!(printable("a\nb\x1b[31m\u{202e}c\u{9b}"), "a\\u{a}b\\u{1b}[31m\\u{202e}c\\u{9b}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_bytes() {
+        assert_eq!(printable_bytes(b"a\xff\nb\xc3"), "a\\xff\\u{a}b\\xc3");
+        assert_eq!(printable_bytes("ü".as_bytes()), "ü");
     }
 
     #[test]

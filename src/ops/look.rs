@@ -53,16 +53,26 @@ pub fn view(
     monitor: &dyn Monitor,
     cancel: &Cancel,
 ) -> Result<View, Error> {
+    Ok(view_with(&reader(repo, monitor, cancel)?, snapshot, cancel))
+}
+
+/// A reader for the views of several snapshots, which so share what it keeps. To be asked for when
+/// they are known (I-2).
+pub fn reader(repo: &Repository, monitor: &dyn Monitor, cancel: &Cancel) -> Result<Arc<ChunkReader>, Error> {
     index::refresh(repo, monitor, cancel)?;
-    let reader = Arc::new(ChunkReader::new(repo));
-    Ok(View::new(reader, snapshot.root.root.clone(), cancel.clone()))
+    Ok(Arc::new(ChunkReader::new(repo)))
+}
+
+/// Opens a snapshot as a tree that `reader` reads.
+pub fn view_with(reader: &Arc<ChunkReader>, snapshot: &Snapshot, cancel: &Cancel) -> View {
+    View::new(reader.clone(), snapshot.root.root.clone(), cancel.clone())
 }
 
 /// The entry at `path`, or the error that says there is none.
-pub fn entry(view: &View, snapshot: &Snapshot, path: &str) -> Result<Entry, Error> {
-    view.find(path.as_bytes())?.ok_or_else(|| Error::NoPath {
+pub fn entry(view: &View, snapshot: &Snapshot, path: impl AsRef<[u8]>) -> Result<Entry, Error> {
+    view.find(path.as_ref())?.ok_or_else(|| Error::NoPath {
         snapshot: format!("snapshot {}", &snapshot.id.to_hex()[..8]),
-        path: path.to_owned(),
+        path: String::from_utf8_lossy(path.as_ref()).into_owned(),
     })
 }
 
@@ -71,15 +81,15 @@ pub fn entry(view: &View, snapshot: &Snapshot, path: &str) -> Result<Entry, Erro
 pub fn walk(
     view: &View,
     top: &Entry,
-    path: &str,
+    path: impl AsRef<[u8]>,
     recursive: bool,
-    each: &mut dyn FnMut(&str, &Entry) -> Result<(), Error>,
+    each: &mut dyn FnMut(&[u8], &Entry) -> Result<(), Error>,
 ) -> Result<(), Error> {
     if top.kind != EntryKind::Directory {
-        return each(path, top);
+        return each(path.as_ref(), top);
     }
     // Not by recursion: whoever wrote the snapshot decides how deep its folders are.
-    let mut path = path.trim_matches('/').to_owned();
+    let mut path = trimmed(path.as_ref()).to_vec();
     let mut open = vec![(path.len(), view.list(top)?)];
     while let Some((len, listing)) = open.last_mut() {
         path.truncate(*len);
@@ -87,14 +97,11 @@ pub fn walk(
             open.pop();
             continue;
         };
-        if !path.is_empty() {
-            path.push('/');
-        }
-        path.push_str(&String::from_utf8_lossy(&entry.name));
+        append(&mut path, &entry.name);
         each(&path, &entry)?;
         if recursive && entry.kind == EntryKind::Directory {
             if open.len() == TREE_DEPTH_MAX {
-                return Err(repo::Error::damaged(path, "its folders are nested too deep").into());
+                return Err(too_deep(&path));
             }
             open.push((path.len(), view.list(&entry)?));
         }
@@ -102,11 +109,32 @@ pub fn walk(
     Ok(())
 }
 
+/// `path` without slashes at its ends.
+pub fn trimmed(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] | [rest @ .., b'/'] = path {
+        path = rest;
+    }
+    path
+}
+
+/// Makes of a folder's path that of its entry `name`.
+pub fn append(path: &mut Vec<u8>, name: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+}
+
+/// A snapshot whose folders are nested deeper than any may be, at `path`.
+pub fn too_deep(path: &[u8]) -> Error {
+    repo::Error::damaged(String::from_utf8_lossy(path), "its folders are nested too deep").into()
+}
+
 /// Writes the bytes of the file at `path` to `out`; without a path, of the snapshot's only file.
 pub fn cat(
     view: &View,
     snapshot: &Snapshot,
-    path: Option<&str>,
+    path: Option<&[u8]>,
     out: &mut dyn Write,
     monitor: &dyn Monitor,
 ) -> Result<u64, Error> {
@@ -116,7 +144,7 @@ pub fn cat(
     };
     if entry.kind != EntryKind::File {
         return Err(Error::Usage {
-            message: format!("{} is not a file", path.unwrap_or("this")),
+            message: format!("{} is not a file", path.map_or("this".into(), String::from_utf8_lossy)),
             hint: Some("`kamba-vault ls SNAPSHOT:PATH` shows what is in a folder"),
         });
     }

@@ -3,7 +3,10 @@
 
 pub mod check;
 pub mod child;
+pub mod diff;
 mod error;
+pub mod find;
+pub mod glob;
 pub mod input;
 pub mod look;
 pub mod restore_db;

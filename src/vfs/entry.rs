@@ -23,14 +23,40 @@ const INFO: &str = "info.json";
 const FOLDERS: [&str; 2] = ["large-objects", "tables"];
 
 /// What an entry is to its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// Has children.
     Directory,
     /// Has bytes.
     File,
-    /// A symbolic link, a device, or something that a later version knows.
-    Special,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// Something that a later version knows.
+    Other,
+}
+
+impl EntryKind {
+    /// What a node of this type is shown as.
+    pub fn of(kind: NodeType) -> Self {
+        match kind {
+            NodeType::Directory | NodeType::Database => EntryKind::Directory,
+            NodeType::File | NodeType::Stream | NodeType::Globals => EntryKind::File,
+            NodeType::Symlink => EntryKind::Symlink,
+            NodeType::Fifo => EntryKind::Fifo,
+            NodeType::Socket => EntryKind::Socket,
+            NodeType::CharDevice => EntryKind::CharDevice,
+            NodeType::BlockDevice => EntryKind::BlockDevice,
+            NodeType::Other(_) => EntryKind::Other,
+        }
+    }
 }
 
 /// One entry of a view.
@@ -45,6 +71,17 @@ pub struct Entry {
     /// What a file system knew about it.
     pub meta: FileMeta,
     source: Source,
+}
+
+impl Entry {
+    /// What is stored of it; nothing of what is made while it is read.
+    pub fn node(&self) -> Option<&Node> {
+        match &self.source {
+            Source::Stored(node) => Some(node),
+            Source::Database(database) => Some(database.node()),
+            Source::Made(..) => None,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -144,17 +181,25 @@ impl View {
 
     /// The next child, in order of name.
     pub fn next(&self, listing: &mut Listing) -> Result<Option<Entry>, Error> {
-        if self.cancel.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
+        self.check()?;
         match &mut listing.0 {
             Listed::Stored(children) => children.next(&self.reader)?.map(|node| self.entry(node)).transpose(),
             Listed::Made(entries) => Ok(entries.next()),
         }
     }
 
+    /// What reads it.
+    pub fn reader(&self) -> &ChunkReader {
+        &self.reader
+    }
+
+    /// Fails if the user asked to stop.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
     /// Opens a node; a database becomes what is shown of it.
-    fn entry(&self, node: Node) -> Result<Entry, Error> {
+    pub fn entry(&self, node: Node) -> Result<Entry, Error> {
         if node.kind != NodeType::Database {
             return Ok(stored(node));
         }
@@ -216,14 +261,9 @@ impl View {
 }
 
 fn stored(node: Node) -> Entry {
-    let kind = match node.kind {
-        NodeType::Directory | NodeType::Database => EntryKind::Directory,
-        NodeType::File | NodeType::Stream | NodeType::Globals => EntryKind::File,
-        _ => EntryKind::Special,
-    };
     Entry {
         name: node.name.clone(),
-        kind,
+        kind: EntryKind::of(node.kind),
         size: node.size,
         meta: node.meta.clone(),
         source: Source::Stored(Box::new(node)),

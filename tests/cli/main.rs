@@ -8,6 +8,7 @@ mod demo;
 mod failures;
 mod help;
 mod integration;
+mod looking;
 mod manners;
 mod program;
 mod readers;

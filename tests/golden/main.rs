@@ -77,6 +77,7 @@ fn read_everything(repo: &Repository) -> Expected {
 fn walk(view: &View, snapshot: &str, read: &mut Expected) {
     kamba_vault::ops::look::walk(view, &view.root(), "", true, &mut |path, entry| {
         // What is made of the head for people may be made better.
+        let path = std::str::from_utf8(path).unwrap();
         if entry.kind == EntryKind::File && !path.ends_with("/schema.sql") {
             let mut bytes = Vec::new();
             view.write(entry, &mut bytes, &Silent)?;

@@ -31,7 +31,7 @@ pub fn cat(repo: &Repository, id: &SessionId, name: &str) -> Result<Vec<u8>, Box
         let id = id.to_hex();
         let snapshot = look::find(repo, &Which::Id(id.clone()), &id, &Silent, &cancel)?;
         let view = look::view(repo, &snapshot, &Silent, &cancel)?;
-        look::cat(&view, &snapshot, Some(name), &mut given, &Silent)
+        look::cat(&view, &snapshot, Some(name.as_bytes()), &mut given, &Silent)
     })();
     match read {
         Ok(len) => {
@@ -50,7 +50,7 @@ pub fn ls(repo: &Repository, id: &SessionId) -> Result<Vec<String>, ops::Error> 
     let view = look::view(repo, &snapshot, &Silent, &cancel)?;
     let mut names = Vec::new();
     look::walk(&view, &view.root(), "", true, &mut |path, _| {
-        names.push(path.to_owned());
+        names.push(String::from_utf8_lossy(path).into_owned());
         Ok(())
     })?;
     Ok(names)

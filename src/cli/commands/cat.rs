@@ -1,5 +1,6 @@
 //! `cat SNAPSHOT:PATH`: the bytes of one entry.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::Args;
@@ -25,7 +26,7 @@ Examples:
 pub struct CatArgs {
     /// An id or its beginning, latest, latest~2, latest@db=NAME, or a time; and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub snapshot: String,
+    pub snapshot: OsString,
 }
 
 /// Writes the bytes.
@@ -34,13 +35,14 @@ pub fn run(args: &CatArgs, context: &Context) -> Result<Done, Failure> {
     let repository = context.open()?;
     let (snapshot, path) = context.find(&repository, &args.snapshot)?;
     let view = look::view(&repository, &snapshot, progress, &context.cancel)?;
-    progress.item(&args.snapshot);
+    let asked = args.snapshot.to_string_lossy();
+    progress.item(&asked);
     let mut out = Counted { out: &context.output, written: 0 };
     match look::cat(&view, &snapshot, path.as_deref(), &mut out, progress) {
         Ok(_) => Ok(Done::Complete),
         // Whoever read it has seen enough: that is an end and no failure.
         Err(_) if context.output.reader_gone() => Ok(Done::Complete),
-        Err(error) => Err(broken_off(error.into(), &args.snapshot, &snapshot.id.to_hex(), out.written)),
+        Err(error) => Err(broken_off(error.into(), &asked, &snapshot.id.to_hex(), out.written)),
     }
 }
 

@@ -1,18 +1,20 @@
 //! `ls SNAPSHOT[:PATH]`: what is in a snapshot.
 
-use clap::Args;
-use serde::Serialize;
+use std::ffi::OsString;
 
-use crate::base::units;
+use clap::Args;
+
 use crate::cli::context::Context;
+use crate::cli::entries::{EntryDocument, long, short};
 use crate::cli::exit::{Done, Failure};
-use crate::cli::text::printable;
-use crate::ops::{self, look};
-use crate::vfs::{Entry, EntryKind};
+use crate::cli::json::line;
+use crate::cli::lines::Lines;
+use crate::ops::look;
 
 const EXAMPLES: &str = "\
 Examples:
   kamba-vault ls latest
+  kamba-vault ls -l latest:/srv/uploads
   kamba-vault ls latest@db=shop:shop/tables
   kamba-vault ls --recursive --json latest~1";
 
@@ -23,22 +25,15 @@ pub struct LsArgs {
     /// An id or its beginning, latest, latest~2, latest@db=NAME, or a time; with a path, what is
     /// below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub snapshot: String,
+    pub snapshot: OsString,
+
+    /// Show mode, owner, group, size, time of change and what links point to
+    #[arg(short, long)]
+    pub long: bool,
 
     /// Go into folders
     #[arg(short = 'R', long)]
     pub recursive: bool,
-}
-
-/// Lines are gathered up to this many bytes before they are written.
-const BLOCK: usize = 64 << 10;
-
-/// One entry, for programs: a line each, since a folder can be larger than memory.
-#[derive(Serialize)]
-struct Document<'a> {
-    path: &'a str,
-    kind: &'static str,
-    size: Option<u64>,
 }
 
 /// Lists the entries.
@@ -49,42 +44,14 @@ pub fn run(args: &LsArgs, context: &Context) -> Result<Done, Failure> {
     let path = path.unwrap_or_default();
     let top = look::entry(&view, &snapshot, &path)?;
     context.finish_progress();
-    let mut lines = String::new();
-    let mut stopped = None;
+    let (mut lines, zone) = (Lines::new(context), context.zone());
     let walked = look::walk(&view, &top, &path, args.recursive, &mut |path, entry| {
-        lines.push_str(&if context.json() { json(path, entry) } else { words(path, entry) });
-        if lines.len() < BLOCK {
-            return Ok(());
-        }
-        let written = context.output.text(&lines);
-        lines.clear();
-        if written.is_ok() && !context.output.reader_gone() {
-            return Ok(());
-        }
-        stopped = Some(written);
-        Err(ops::Error::Repo(crate::repo::Error::Interrupted))
+        lines.push(&match (context.json(), args.long) {
+            (true, _) => line(&EntryDocument::new(path, entry.kind, entry.size, &entry.meta)),
+            (false, true) => long(path, entry.kind, entry.size, &entry.meta, &zone),
+            (false, false) => short(path, entry.kind, entry.size),
+        })
     });
-    // Why the listing was broken off says more than that it was.
-    match stopped {
-        Some(written) => return written.map(|()| Done::Complete),
-        None => walked?,
-    }
-    context.output.text(&lines)?;
+    lines.finish(walked)?;
     Ok(Done::Complete)
-}
-
-fn json(path: &str, entry: &Entry) -> String {
-    let kind = match entry.kind {
-        EntryKind::Directory => "directory",
-        EntryKind::File => "file",
-        EntryKind::Special => "special",
-    };
-    let line = serde_json::to_string(&Document { path, kind, size: entry.size }).unwrap_or_default();
-    line + "\n"
-}
-
-fn words(path: &str, entry: &Entry) -> String {
-    let size = entry.size.map_or("-".to_owned(), units::bytes);
-    let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
-    format!("{size:>10}  {}{slash}\n", printable(path))
 }

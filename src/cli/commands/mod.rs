@@ -4,6 +4,8 @@ pub mod cat;
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod diff;
+pub mod find;
 pub mod init;
 pub mod key;
 pub mod ls;
@@ -26,6 +28,8 @@ pub fn run(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Snapshot(args) => snapshot::run(args, context),
         Command::Snapshots(args) => snapshots::run(args, context),
         Command::Ls(args) => ls::run(&args, context),
+        Command::Find(args) => find::run(args, context),
+        Command::Diff(args) => diff::run(&args, context),
         Command::Cat(args) => cat::run(&args, context),
         Command::Restore(args) => restore::run(args, context),
         Command::Check(args) => check::run(&args, context),

@@ -141,6 +141,7 @@ fn restore(args: DbArgs, context: &Context) -> Result<Done, Failure> {
     let repository = context.open()?;
     let (snapshot, name) = context.find(&repository, &args.snapshot)?;
     let view = look::view(&repository, &snapshot, context.progress(), &context.cancel)?;
+    let name = name.map(|name| String::from_utf8_lossy(&name).into_owned());
     let entry = find_database(&view, name.as_deref())?;
     let attempt =
         |request: &RestoreRequest| restore_db(&view, &entry, request, context.progress(), &context.cancel);

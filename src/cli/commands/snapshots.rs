@@ -49,7 +49,8 @@ pub struct SnapshotsArgs {
     pub latest: Option<usize>,
 }
 
-fn kind(text: &str) -> Result<SnapshotKind, String> {
+/// The kind of snapshot that `text` names.
+pub fn kind(text: &str) -> Result<SnapshotKind, String> {
     kind_of_name(text).ok_or_else(|| "expected db, stream, files or base".to_owned())
 }
 
@@ -120,7 +121,7 @@ fn tags_and_marks(root: &RootBody) -> String {
 }
 
 /// How many digits tell all ids apart, at least the usual number.
-fn id_digits(snapshots: &[&RootBody]) -> usize {
+pub fn id_digits(snapshots: &[&RootBody]) -> usize {
     let mut ids: Vec<String> = snapshots.iter().map(|root| root.session.to_hex()).collect();
     ids.sort_unstable();
     let common = |pair: &[String]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(a, b)| a == b).count();

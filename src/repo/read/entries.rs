@@ -23,23 +23,43 @@ impl Entries {
 
     /// The next entry that is no list.
     pub fn next(&mut self, reader: &ChunkReader) -> Result<Option<ListEntry>, Error> {
-        loop {
-            let Some(top) = self.stack.last_mut() else { return Ok(None) };
-            match top.pop() {
-                None => {
-                    self.stack.pop();
-                }
-                Some(ListEntry::List { id, len, depth }) => {
-                    let mut inner = read_list(reader, &id, len, depth)?;
-                    inner.reverse();
-                    self.stack.push(inner);
-                    if self.stack.len() > usize::from(LIST_DEPTH_MAX) + 2 {
-                        return Err(bad_list(&id, "it is nested too deep"));
-                    }
-                }
-                Some(entry) => return Ok(Some(entry)),
+        while let Some(entry) = self.peek() {
+            if matches!(entry, ListEntry::List { .. }) {
+                self.open(reader)?;
+            } else {
+                self.skip();
+                return Ok(Some(entry));
             }
         }
+        Ok(None)
+    }
+
+    /// The next entry, be it a list: two contents that both have it are alike there, unread.
+    pub fn peek(&mut self) -> Option<ListEntry> {
+        while self.stack.last()?.is_empty() {
+            self.stack.pop();
+        }
+        self.stack.last()?.last().copied()
+    }
+
+    /// Passes over the entry that [`Entries::peek`] showed.
+    pub fn skip(&mut self) {
+        if let Some(top) = self.stack.last_mut() {
+            top.pop();
+        }
+    }
+
+    /// Replaces the entry that [`Entries::peek`] showed by those that it lists, if it is a list.
+    pub fn open(&mut self, reader: &ChunkReader) -> Result<(), Error> {
+        let Some(ListEntry::List { id, len, depth }) = self.peek() else { return Ok(()) };
+        self.skip();
+        let mut inner = read_list(reader, &id, len, depth)?;
+        inner.reverse();
+        self.stack.push(inner);
+        if self.stack.len() > usize::from(LIST_DEPTH_MAX) + 2 {
+            return Err(bad_list(&id, "it is nested too deep"));
+        }
+        Ok(())
     }
 }
 
