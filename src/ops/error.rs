@@ -10,9 +10,6 @@ pub enum Error {
     /// The repository.
     #[error(transparent)]
     Repo(#[from] repo::Error),
-    /// A file of the live tree.
-    #[error(transparent)]
-    Files(#[from] files::Error),
     /// PostgreSQL or one of its tools.
     #[error(transparent)]
     Postgres(#[from] postgres::error::Error),
@@ -118,7 +115,6 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Repo(e) => e.class(),
-            Error::Files(e) => e.class(),
             Error::Postgres(e) => e.class(),
             Error::Files(e) => e.class(),
             Error::Write(e) => e.class(),

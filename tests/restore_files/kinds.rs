@@ -185,7 +185,7 @@ fn a_folder_gives_its_contents_and_a_file_itself() {
     ] {
         let temp = tempfile::tempdir().unwrap();
         let mut request = to(&temp.path().join("new"));
-        (request.path, request.verify) = (path.map(str::to_owned), true);
+        (request.path, request.verify) = (path.map(|path| path.as_bytes().to_vec()), true);
         restore(&repo, &id, &request);
         let names: Vec<_> = look(&request.target).into_keys().collect();
         assert_eq!(names, found.iter().map(Into::into).collect::<Vec<std::path::PathBuf>>(), "{path:?}");

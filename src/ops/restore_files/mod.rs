@@ -45,7 +45,7 @@ const THREADS_MAX: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct FilesRequest {
     /// What of the snapshot; all of it if absent.
-    pub path: Option<String>,
+    pub path: Option<Vec<u8>>,
     /// The folder to restore to.
     pub target: PathBuf,
     /// Only what these patterns match.
@@ -148,8 +148,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         let root = &snapshot.root;
         let text = request.path.as_deref().unwrap_or_default();
-        let parts: Vec<&[u8]> =
-            text.as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&[u8]> = text.split(|b| *b == b'/').filter(|part| !part.is_empty()).collect();
         let mut plan = Plan {
             filter,
             top: root.root.clone(),
@@ -169,7 +168,7 @@ impl Plan {
                 }
                 _ => {
                     let snapshot = format!("snapshot {}", &snapshot.id.to_hex()[..8]);
-                    return Err(Error::NoPath { snapshot, path: text.to_owned() });
+                    return Err(Error::NoPath { snapshot, path: String::from_utf8_lossy(text).into_owned() });
                 }
             }
         }
