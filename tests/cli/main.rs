@@ -6,6 +6,7 @@ mod checks;
 mod database;
 mod demo;
 mod failures;
+mod files;
 mod help;
 mod integration;
 mod looking;

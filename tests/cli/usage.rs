@@ -21,7 +21,7 @@ fn mistakes_are_named() {
     let cases: &[&[&str]] = &[
         &["snapshto"],
         &["mount"],
-        &["snapshot", "files"],
+        &["snapshot", "base"],
         &["snapshot", "stdin"],
         &["snapshot", "command", "--name", "x"],
         &["snapshot", "db", "--dbname", "a", "--url", "postgresql://b"],

@@ -23,12 +23,12 @@ Examples:
   kamba-vault snapshot files /srv/uploads /etc
   kamba-vault snapshot files / --one-file-system --exclude-caches --tag nightly
   kamba-vault snapshot files /srv --exclude '*.log' --exclude '/cache/*' --exclude '!/cache/keep'
-  find /srv -newer /srv/mark -print0 | kamba-vault snapshot files --files-from -";
+  find /srv -type f -newer /srv/mark -print0 | kamba-vault snapshot files --files-from -";
 
 /// Store files and folders, with everything that Linux keeps of them
 ///
 /// What did not change since an earlier snapshot is not read again. What cannot be read, or changes
-/// while it is read, is named, and the snapshot is marked \"incomplete\"; the exit status is 3 then. A
+/// while it is read, is named, and the snapshot is marked "incomplete"; the exit status is 3 then. A
 /// link is stored as a link, also one that is given as a PATH.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

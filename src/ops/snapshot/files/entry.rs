@@ -26,7 +26,7 @@ pub enum Output<'s> {
         /// It.
         session: &'s Session,
         /// Reads lists that the repository has.
-        reader: ChunkReader,
+        reader: Box<ChunkReader>,
     },
     /// Nowhere: nothing is read, and every entry is what its size says.
     Plan,
@@ -171,6 +171,33 @@ mod tests {
         add_problem(&mut node, "it is strange");
         make_certain(&mut node, &stat(0, 0), Timestamp(now));
         assert_eq!(node.meta.ctime, None, "what was not read is read again");
+    }
+
+    #[test]
+    fn all_must_be_equal_but_the_device() {
+        let stat = Stat { kind: NodeType::File, size: 5, ..stat(0, 0) };
+        let hole = vec![ListEntry::Hole { len: 5 }];
+        let mut node = Node::with_content("f", NodeType::File, hole).unwrap();
+        (node.meta.mode, node.meta.uid, node.meta.gid) = (Some(stat.mode), Some(stat.uid), Some(stat.gid));
+        node.meta.mtime = Some(stat.mtime);
+        assert!(!is_unchanged(&node, &stat), "it is not certain");
+        make_certain(&mut node, &stat, Timestamp(10 * SECOND));
+        assert!(is_unchanged(&node, &stat));
+        let other = Timestamp(1);
+        for changed in [
+            Stat { kind: NodeType::Fifo, ..stat.clone() },
+            Stat { size: 6, ..stat.clone() },
+            Stat { mtime: other, ..stat.clone() },
+            Stat { ctime: other, ..stat.clone() },
+            Stat { inode: stat.inode + 1, ..stat.clone() },
+            Stat { uid: stat.uid + 1, ..stat.clone() },
+            Stat { mode: stat.mode ^ 1, ..stat.clone() },
+        ] {
+            assert!(!is_unchanged(&node, &changed), "{changed:?}");
+        }
+        assert!(is_unchanged(&node, &Stat { device: stat.device + 1, ..stat.clone() }));
+        add_problem(&mut node, "it is strange");
+        assert!(!is_unchanged(&node, &stat));
     }
 
     #[test]

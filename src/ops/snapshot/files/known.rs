@@ -57,7 +57,7 @@ enum InParent {
     Unasked,
     /// It is not there.
     Absent,
-    There(Cursor),
+    There(Box<Cursor>),
 }
 
 /// A folder of the parent, read up to some name.
@@ -157,7 +157,9 @@ impl Known<'_> {
                 }
             };
             folders[at].parent = match children {
-                Some(entries) => InParent::There(Cursor { children: Children::new(entries), next: None }),
+                Some(entries) => {
+                    InParent::There(Box::new(Cursor { children: Children::new(entries), next: None }))
+                }
                 None => InParent::Absent,
             };
         }

@@ -103,7 +103,7 @@ pub fn snapshot_files(
         // The roots are listed after the lease was taken: what they reach stays (D-6, I-5).
         let listing = roots::list(repo, cancel)?.snapshots;
         let known = known(repo, &listing, &sources, provenance, Some(session.id()), session.monitor());
-        let output = Output::Session { session, reader: ChunkReader::new(repo) };
+        let output = Output::Session { session, reader: Box::new(ChunkReader::new(repo)) };
         let walk = Walk::new(repo, request, output, known)?;
         let (walked, mut known) = walk.run(&trie, &|| session.check())?;
         counts = walked.counts;
