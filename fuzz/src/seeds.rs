@@ -197,6 +197,9 @@ fn trees(vault: &Vault) -> Vec<Seed> {
     node.meta.xattrs = vec![xattr("user.a"), xattr("user.b")];
     node.meta.link_group = Some(vec![1, 2]);
     node.meta.inode_flags = Some(16);
+    node.meta.problem = Some("it shrank".into());
+    node.meta.ctime = Some(Timestamp(-7));
+    node.meta.inode = Some(12);
     let mut bytes = Vec::new();
     node.encode(&mut bytes);
     seeds.push(seed("node", bytes));

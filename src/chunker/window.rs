@@ -8,7 +8,7 @@ use crate::chunker::Chunker;
 const READ_AIM: usize = 2 << 20;
 
 /// A window over a stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Window {
     buffer: Vec<u8>,
     start: usize,
@@ -21,6 +21,11 @@ impl Window {
     pub fn new(chunker: &Chunker) -> Self {
         let max = chunker.settings().max() as usize;
         Window { buffer: vec![0; READ_AIM.max(max) + max], start: 0, end: 0, max }
+    }
+
+    /// Forgets what it holds, for its next stream.
+    pub fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
     }
 
     /// Free space to fill; never empty once `next` has returned `None`.

@@ -11,13 +11,14 @@ use crate::cli::commands::{
     cat, check, completions, demo, init, key, ls, man, restore, snapshot, snapshots, stats,
 };
 
-const ABOUT: &str = "Encrypted, deduplicating backups for PostgreSQL and any stream";
+const ABOUT: &str = "Encrypted, deduplicating backups for PostgreSQL, files and any stream";
 
 const EXAMPLES: &str = "\
 Examples:
   kamba-vault demo                                   see everything once, on a throwaway database
   kamba-vault --repo /srv/backup init                create a repository
   kamba-vault --repo /srv/backup snapshot db --dbname shop
+  kamba-vault --repo /srv/backup snapshot files /srv/uploads
   kamba-vault --repo /srv/backup snapshots
   kamba-vault --repo /srv/backup restore db latest@db=shop --dbname shop_copy --create
 

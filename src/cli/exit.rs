@@ -54,7 +54,13 @@ macro_rules! classified {
     )+};
 }
 
-classified!(crate::storage::Error, crate::repo::Error, crate::ops::Error, crate::postgres::error::Error);
+classified!(
+    crate::files::Error,
+    crate::storage::Error,
+    crate::repo::Error,
+    crate::ops::Error,
+    crate::postgres::error::Error
+);
 
 /// Why a command failed, ready to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::error::Error;
+use super::error::{Error, ErrorKind};
 use super::place::Place;
 use super::source::Source;
 use super::stat::Stat;
@@ -56,6 +56,19 @@ impl Folder {
             LastLink::Refuse => FOLDER | OFlags::NOFOLLOW,
         };
         match open_path(path.as_os_str().as_bytes(), flags) {
+            Ok(fd) => Ok(Folder { fd, place: Place::source(path) }),
+            Err(errno) => Err(Error::new("open", path.to_owned(), errno)),
+        }
+    }
+
+    /// The folder at `path`, above a source: links are followed, and no right to list it is needed. It
+    /// may so be one in which entries can be reached and nothing be asked of the folder but its stat.
+    pub fn open_above(path: &Path) -> Result<Self, Error> {
+        match Folder::open(path, LastLink::Follow) {
+            Err(error) if error.kind == ErrorKind::Denied => {}
+            opened => return opened,
+        }
+        match open_path(path.as_os_str().as_bytes(), STEP) {
             Ok(fd) => Ok(Folder { fd, place: Place::source(path) }),
             Err(errno) => Err(Error::new("open", path.to_owned(), errno)),
         }

@@ -24,6 +24,8 @@ impl Text {
     pub const GROUP: Text = Text { what: "a group's name", max: limits::NAME_MAX };
     /// Of a program, with its version.
     pub const PROGRAM: Text = Text { what: "a program's name", max: limits::NAME_MAX };
+    /// What of a file could not be read.
+    pub const PROBLEM: Text = Text { what: "a problem", max: limits::NAME_MAX };
     /// What a session is for.
     pub const PURPOSE: Text = Text { what: "a purpose", max: limits::NAME_MAX };
     /// What a key is called.

@@ -28,8 +28,11 @@ mod tag {
     pub const XATTRS: u64 = 24;
     pub const LINK_GROUP: u64 = 26;
     pub const INODE_FLAGS: u64 = 28;
+    pub const PROBLEM: u64 = 30;
     pub const SIZE: u64 = 31;
+    pub const CTIME: u64 = 32;
     pub const CONTENT: u64 = 33;
+    pub const INODE: u64 = 34;
     pub const CHILDREN: u64 = 35;
 }
 
@@ -144,6 +147,13 @@ pub struct FileMeta {
     pub link_group: Option<Vec<u8>>,
     /// The file system's flags.
     pub inode_flags: Option<u64>,
+    /// What of it could not be read, in words for people.
+    pub problem: Option<String>,
+    /// When content or metadata changed. This and the inode are there only if a later snapshot may take
+    /// the entry for unchanged by them; neither is ever restored.
+    pub ctime: Option<Timestamp>,
+    /// Its number in its file system.
+    pub inode: Option<u64>,
 }
 
 /// An entry of a directory, or the root of a snapshot.
@@ -256,14 +266,12 @@ impl Node {
             .list(tag::XATTRS, meta.xattrs.iter().map(encode_xattr))
             .opt_bytes(tag::LINK_GROUP, meta.link_group.as_deref())
             .opt_u64(tag::INODE_FLAGS, meta.inode_flags)
-            .opt_u64(tag::SIZE, self.size);
-        for (tag, entries) in [(tag::CONTENT, &self.content), (tag::CHILDREN, &self.children)] {
-            if !entries.is_empty() {
-                let mut value = Vec::new();
-                list::encode_entries(entries, &mut value);
-                record.bytes(tag, &value);
-            }
-        }
+            .opt_bytes(tag::PROBLEM, meta.problem.as_deref().map(str::as_bytes))
+            .opt_u64(tag::SIZE, self.size)
+            .opt_i64(tag::CTIME, meta.ctime.map(|time| time.0))
+            .opt_bytes(tag::CONTENT, encode_list(&self.content).as_deref())
+            .opt_u64(tag::INODE, meta.inode)
+            .opt_bytes(tag::CHILDREN, encode_list(&self.children).as_deref());
         record.finish();
     }
 
@@ -311,7 +319,8 @@ impl FileMeta {
         }
         check_items(WHAT, self.xattrs.len())?;
         Text::USER.check_some(WHAT, self.user.as_ref())?;
-        Text::GROUP.check_some(WHAT, self.group.as_ref())
+        Text::GROUP.check_some(WHAT, self.group.as_ref())?;
+        Text::PROBLEM.check_some(WHAT, self.problem.as_ref())
     }
 
     /// Takes an attribute over; `false` if it is none of these.
@@ -331,10 +340,23 @@ impl FileMeta {
             tag::XATTRS => self.xattrs = attribute.list(read_xattr)?,
             tag::LINK_GROUP => self.link_group = Some(attribute.value.to_vec()),
             tag::INODE_FLAGS => self.inode_flags = Some(attribute.u64()?),
+            tag::PROBLEM => self.problem = Some(attribute.text(Text::PROBLEM)?),
+            tag::CTIME => self.ctime = time(attribute)?,
+            tag::INODE => self.inode = Some(attribute.u64()?),
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+/// The entries of a list; nothing if there are none.
+fn encode_list(entries: &[ListEntry]) -> Option<Vec<u8>> {
+    if entries.is_empty() {
+        return None;
+    }
+    let mut value = Vec::new();
+    list::encode_entries(entries, &mut value);
+    Some(value)
 }
 
 fn read_entries(attribute: &Attribute<'_>) -> Result<Vec<ListEntry>, Error> {

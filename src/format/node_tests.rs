@@ -14,19 +14,20 @@ fn metas() -> impl Strategy<Value = FileMeta> {
     let xattrs = proptest::collection::btree_map(bytes.clone(), bytes.clone(), 0..3);
     (
         any::<(Option<u32>, Option<u32>, Option<u32>)>(),
-        proptest::option::of((".{0,8}", ".{0,8}")),
+        proptest::option::of((".{0,8}", ".{0,8}", ".{0,8}")),
         times,
         proptest::option::of((bytes.clone(), bytes)),
-        any::<(Option<u64>, Option<u64>)>(),
+        any::<(Option<u64>, Option<u64>, Option<i64>, Option<u64>)>(),
         xattrs,
     )
-        .prop_map(|((mode, uid, gid), names, (mtime, atime, btime), links, (device, flags), xattrs)| {
+        .prop_map(|((mode, uid, gid), names, (mtime, atime, btime), links, numbers, xattrs)| {
+            let (device, flags, ctime, inode) = numbers;
             FileMeta {
                 mode: mode.map(|mode| mode & MODE_MAX),
                 uid,
                 gid,
                 user: names.clone().map(|names| names.0),
-                group: names.map(|names| names.1),
+                group: names.clone().map(|names| names.1),
                 mtime: mtime.map(Timestamp),
                 atime: atime.map(Timestamp),
                 btime: btime.map(Timestamp),
@@ -35,6 +36,9 @@ fn metas() -> impl Strategy<Value = FileMeta> {
                 xattrs: xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect(),
                 link_group: links.map(|links| links.1),
                 inode_flags: flags,
+                problem: names.map(|names| names.2),
+                ctime: ctime.map(Timestamp),
+                inode,
             }
         })
 }

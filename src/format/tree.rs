@@ -40,13 +40,7 @@ impl TreeBuilder {
         if self.last.as_deref().is_some_and(|last| last >= node.name.as_slice()) {
             return Err(E::from(Error::new(WHAT, Reason::Inconsistent("its names do not ascend"))));
         }
-        self.record.clear();
-        node.encode(&mut self.record);
-        let (len, max) = (self.record.len() as u64, limits::NODE_MAX as u64);
-        if len > max {
-            return Err(E::from(Error::new(WHAT, Reason::TooLarge { what: "a node", len, max })));
-        }
-        Writer::new(&mut self.chunk).varint(len).bytes(&self.record);
+        append(node, &mut self.record, &mut self.chunk)?;
         self.last = Some(node.name.clone());
         let cut = self.chunk.len() >= CUT_MAX || (self.chunk.len() >= CUT_MIN && ends_chunk(&node.name));
         if cut { self.flush(store) } else { Ok(()) }
@@ -66,6 +60,18 @@ impl TreeBuilder {
         self.chunk.clear();
         self.list.push(ListEntry::Chunk { len, id }, store)
     }
+}
+
+/// Appends `node` to `chunk` as it stands in a tree chunk; `record` is room to work in.
+pub fn append(node: &Node, record: &mut Vec<u8>, chunk: &mut Vec<u8>) -> Result<(), Error> {
+    record.clear();
+    node.encode(record);
+    let (len, max) = (record.len() as u64, limits::NODE_MAX as u64);
+    if len > max {
+        return Err(Error::new(WHAT, Reason::TooLarge { what: "a node", len, max }));
+    }
+    Writer::new(chunk).varint(len).bytes(record);
+    Ok(())
 }
 
 fn ends_chunk(name: &[u8]) -> bool {

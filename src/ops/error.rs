@@ -10,12 +10,12 @@ pub enum Error {
     /// The repository.
     #[error(transparent)]
     Repo(#[from] repo::Error),
+    /// A file of the live tree.
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// PostgreSQL or one of its tools.
     #[error(transparent)]
     Postgres(#[from] postgres::error::Error),
-    /// The live file tree.
-    #[error(transparent)]
-    Files(#[from] files::Error),
     /// Writing to the live file tree.
     #[error(transparent)]
     Write(#[from] files::write::Error),
@@ -115,8 +115,8 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Repo(e) => e.class(),
-            Error::Postgres(e) => e.class(),
             Error::Files(e) => e.class(),
+            Error::Postgres(e) => e.class(),
             Error::Write(e) => e.class(),
             Error::Mismatch { .. } => Class::Damaged,
             Error::Usage { .. } | Error::NotEmpty { .. } => Class::Usage,
@@ -134,6 +134,7 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Error::Repo(e) => e.hint(),
+            Error::Files(e) => e.hint(),
             Error::Postgres(e) => e.hint(),
             Error::Write(e) => e.hint(),
             Error::Empty { .. } => Some("if nothing is what you expect, pass --allow-empty"),

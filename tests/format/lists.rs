@@ -140,6 +140,9 @@ fn full_meta() -> FileMeta {
         ],
         link_group: Some(b"group".to_vec()),
         inode_flags: Some(16),
+        problem: Some("cannot read it".into()),
+        ctime: Some(Timestamp(1_700_000_000_987_654_321)),
+        inode: Some(1 << 40),
     }
 }
 
@@ -147,7 +150,12 @@ fn nodes() -> Vec<(&'static str, Node)> {
     let chunk = ListEntry::Chunk { len: 70_000, id: ChunkId([0xc4; 32]) };
     let full = Node { meta: full_meta(), ..Node::new("every file attribute", NodeType::Symlink) };
     let tree = ListEntry::Chunk { len: 512, id: ChunkId([0x7e; 32]) };
+    let cut_short = FileMeta { problem: Some("it shrank while it was read".into()), ..FileMeta::default() };
+    let known = FileMeta { ctime: Some(Timestamp(-7)), inode: Some(12), ..FileMeta::default() };
+    let file = Node::with_content("log", NodeType::File, vec![chunk]).unwrap();
     vec![
+        ("a file that may be taken for unchanged", Node { meta: known, ..file.clone() }),
+        ("a file that changed while it was read", Node { meta: cut_short, ..file }),
         ("a stream", Node::with_content("mail", NodeType::Stream, vec![chunk]).unwrap()),
         ("an empty file", Node::with_content("rest", NodeType::File, vec![]).unwrap()),
         (
@@ -174,7 +182,8 @@ fn describe_node(node: &Node) -> Value {
         "gid": meta.gid, "user": meta.user, "group": meta.group, "mtime": time(meta.mtime),
         "atime": time(meta.atime), "btime": time(meta.btime), "link_target": text(&meta.link_target),
         "device": meta.device, "xattrs": xattrs, "link_group": text(&meta.link_group),
-        "inode_flags": meta.inode_flags, "size": node.size, "content": describe_all(&node.content),
+        "inode_flags": meta.inode_flags, "problem": meta.problem, "size": node.size,
+        "ctime": time(meta.ctime), "content": describe_all(&node.content), "inode": meta.inode,
         "children": describe_all(&node.children),
     });
     let absent = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);

@@ -11,6 +11,7 @@ pub mod man;
 pub mod restore;
 pub mod restore_files;
 pub mod snapshot;
+pub mod snapshot_files;
 pub mod snapshots;
 pub mod stats;
 

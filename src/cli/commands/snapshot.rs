@@ -1,5 +1,5 @@
-//! `snapshot db`, `snapshot stdin` and `snapshot command`: the arguments they share, and which of
-//! them runs.
+//! `snapshot db`, `snapshot stdin` and `snapshot command`, the arguments that all snapshots share, and
+//! which of them runs.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::base::units;
+use crate::cli::commands::snapshot_files::{self, FilesArgs};
 use crate::cli::connection;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
@@ -25,7 +26,7 @@ use crate::ops::snapshot::{
 };
 use crate::postgres::dump::PassedOn;
 
-/// Store a PostgreSQL database or any stream as a new snapshot
+/// Store files, a PostgreSQL database or any stream as a new snapshot
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct SnapshotArgs {
@@ -37,6 +38,7 @@ pub struct SnapshotArgs {
 /// One variant for each kind of source.
 #[derive(Debug, Subcommand)]
 pub enum Source {
+    Files(FilesArgs),
     Db(DbArgs),
     Stdin(StdinArgs),
     Command(CommandArgs),
@@ -168,6 +170,7 @@ pub struct CommandArgs {
 /// Makes the snapshot.
 pub fn run(args: SnapshotArgs, context: &Context) -> Result<Done, Failure> {
     match args.source {
+        Source::Files(args) => snapshot_files::run(args, context),
         Source::Stdin(args) => {
             let input = stdin()?;
             let repository = context.open()?;
@@ -229,7 +232,7 @@ fn stdin() -> Result<File, Failure> {
     owned.map(File::from).map_err(|e| Failure::io("open standard input", &e))
 }
 
-fn provenance(given: Provenance, context: &Context) -> ops::snapshot::Provenance {
+pub(super) fn provenance(given: Provenance, context: &Context) -> ops::snapshot::Provenance {
     ops::snapshot::Provenance {
         host: given.host.unwrap_or_else(|| context.environment.host()),
         user: context.environment.user(),
@@ -242,7 +245,7 @@ fn provenance(given: Provenance, context: &Context) -> ops::snapshot::Provenance
 
 /// A snapshot that was made, for programs: the fields have the names that `snapshots` uses.
 #[derive(Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     id: String,
     time: String,
     ended: String,
@@ -255,8 +258,9 @@ struct Document<'a> {
     stats: StatsDocument,
 }
 
-fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context) -> Result<Done, Failure> {
-    let document = Document {
+/// The document of a snapshot that was made.
+pub(super) fn document<'a>(made: &'a Made, provenance: &'a ops::snapshot::Provenance) -> Document<'a> {
+    Document {
         id: made.id.to_hex(),
         time: time::rfc3339(made.started),
         ended: time::rfc3339(made.ended),
@@ -274,8 +278,11 @@ fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context
             new_chunks: made.added.new_chunks,
             items: made.items,
         },
-    };
-    context.result(&document, || words(made))?;
+    }
+}
+
+fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context) -> Result<Done, Failure> {
+    context.result(&document(made, provenance), || words(made))?;
     Ok(if made.incomplete { Done::Incomplete } else { Done::Complete })
 }
 

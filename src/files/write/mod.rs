@@ -170,7 +170,7 @@ impl Target {
 
 /// A deep tree takes an open folder for every level, and many systems allow a thousand by default.
 /// Where more is not to be had, trees of that depth fail with the system's error.
-fn raise_open_files() {
+pub fn raise_open_files() {
     let wanted = 2 * limits::TREE_DEPTH_MAX as u64;
     let now = rustix::process::getrlimit(Resource::Nofile);
     let wanted = now.maximum.map_or(wanted, |most| most.min(wanted));

@@ -10,7 +10,7 @@ use crate::base::id::hex;
 use crate::base::monitor::{Count, Monitor};
 use crate::crypto::StreamHasher;
 use crate::format::database::{BlockInfo, DatabaseInfo, TableInfo};
-use crate::format::node::{Node, NodeType};
+use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::ops::Error;
 use crate::ops::snapshot::parts::Parts;
@@ -91,6 +91,7 @@ pub fn snapshot_db(
             kind: SnapshotKind::Database,
             sources: databases.iter().map(|d| d.name.clone()).collect(),
             children: directory(session, nodes)?,
+            meta: FileMeta::default(),
             source_bytes: gathering.bytes,
             items: gathering.items,
             end_unverified: false,

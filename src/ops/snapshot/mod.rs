@@ -1,14 +1,16 @@
-//! Making snapshots: of a stream, of a command's output, of databases. What they share: who made
+//! Making snapshots: of file trees, of a stream, of a command's output, of databases. What they share: who made
 //! it, the session around it, and that a failure leaves no snapshot but keeps what was stored for
 //! the next run (I-3).
 
 mod command;
 mod db;
+mod files;
 mod parts;
 mod stream;
 
 pub use command::{CommandRequest, snapshot_command};
 pub use db::{DbRequest, GLOBALS, database_node, snapshot_db};
+pub use files::{Counts, FilesRequest, MadeFiles, plan_files, snapshot_files};
 pub use stream::{StreamRequest, snapshot_stdin};
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::base::monitor::Monitor;
 use crate::codec::Level;
 use crate::format::attrs::Unknown;
 use crate::format::list::ListEntry;
-use crate::format::node::{Node, NodeType};
+use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::{FLAG_END_UNVERIFIED, FLAG_INCOMPLETE, RootBody, SnapshotKind, Stats};
 use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
@@ -76,6 +78,8 @@ struct Gathered {
     kind: SnapshotKind,
     sources: Vec<String>,
     children: Vec<ListEntry>,
+    /// What a file system knows of the root.
+    meta: FileMeta,
     source_bytes: u64,
     items: u64,
     end_unverified: bool,
@@ -91,6 +95,18 @@ fn in_session(
     gather: impl FnOnce(&Session) -> Result<Gathered, Error>,
 ) -> Result<Made, Error> {
     let started = repo.clock().now();
+    in_session_at(started, repo, provenance, monitor, cancel, gather)
+}
+
+/// The same for a snapshot whose time is `started`.
+fn in_session_at(
+    started: Timestamp,
+    repo: &Repository,
+    provenance: &Provenance,
+    monitor: Arc<dyn Monitor>,
+    cancel: &Cancel,
+    gather: impl FnOnce(&Session) -> Result<Gathered, Error>,
+) -> Result<Made, Error> {
     let options = SessionOptions {
         host: provenance.host.clone(),
         purpose: "snapshot".into(),
@@ -143,7 +159,10 @@ fn root_body(
         previous: None,
         started,
         ended: repo.clock().now(),
-        root: Node::with_children(b"".to_vec(), NodeType::Directory, gathered.children.clone()),
+        root: Node {
+            meta: gathered.meta.clone(),
+            ..Node::with_children(b"".to_vec(), NodeType::Directory, gathered.children.clone())
+        },
         host: Some(provenance.host.clone()),
         user: provenance.user.clone(),
         tags: provenance.tags.clone(),

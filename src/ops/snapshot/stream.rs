@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::base::clock::Cancel;
 use crate::base::monitor::{Count, Monitor};
-use crate::format::node::{Node, NodeType};
+use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::ops::Error;
 use crate::ops::input::Input;
@@ -66,6 +66,7 @@ pub(super) fn gather(
         kind: SnapshotKind::Stream,
         sources: vec![name.to_owned()],
         children: directory(session, vec![node])?,
+        meta: FileMeta::default(),
         source_bytes: read,
         items: 1,
         end_unverified: false,

@@ -448,7 +448,7 @@ impl Cache {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+pub(super) fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(BUSY)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
@@ -490,12 +490,12 @@ fn grown_filter(conn: &Connection, keys: u64) -> Result<Filter, rusqlite::Error>
     Ok(filter)
 }
 
-fn is_empty(conn: &Connection) -> Result<bool, rusqlite::Error> {
+pub(super) fn is_empty(conn: &Connection) -> Result<bool, rusqlite::Error> {
     conn.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)", [], |r| r.get(0))
 }
 
 /// Whether the file is no database, or a broken one.
-fn is_damaged(e: &rusqlite::Error) -> bool {
+pub(super) fn is_damaged(e: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
         // A file of ours whose rows are not what they should be is as good as broken.
@@ -507,7 +507,7 @@ fn make_private_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn remove_file_and_logs(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove_file_and_logs(path: &Path) -> std::io::Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

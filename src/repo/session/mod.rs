@@ -11,7 +11,7 @@ pub use pipeline::Added;
 pub use stream::{Content, StreamWriter};
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
@@ -20,10 +20,12 @@ use crate::base::clock::Cancel;
 use crate::base::id::{ChunkId, SessionId};
 use crate::base::kind::ChunkKind;
 use crate::base::monitor::Monitor;
-use crate::chunker::Chunker;
+use crate::chunker::{Chunker, Window};
 use crate::codec::Level;
+use crate::format::list::ListEntry;
 use crate::format::name::{DATA, MARKS, META, ObjectName};
 use crate::format::root::RootBody;
+use crate::repo::read::{ChunkReader, read_list};
 use crate::repo::session::lease::LeaseKeeper;
 use crate::repo::session::pipeline::Pipeline;
 use crate::repo::{Error, Repository, index, roots};
@@ -53,6 +55,8 @@ pub struct Session {
     /// How often the index cache had been emptied when this session loaded it.
     clears: i64,
     pipeline: Pipeline,
+    /// Windows that no stream uses now: a tree of small files must not cost one for each.
+    windows: Mutex<Vec<Window>>,
 }
 
 impl Session {
@@ -80,7 +84,8 @@ impl Session {
             });
         match started {
             Ok((clears, pipeline)) => {
-                Ok(Session { repo: repo.clone(), id, chunker, monitor, cancel, lease, clears, pipeline })
+                let (repo, windows) = (repo.clone(), Mutex::default());
+                Ok(Session { repo, id, chunker, monitor, cancel, lease, clears, pipeline, windows })
             }
             Err(e) => {
                 tidily(&cancel, || lease.release());
@@ -96,6 +101,51 @@ impl Session {
 
     pub(super) fn chunker(&self) -> &Chunker {
         &self.chunker
+    }
+
+    /// A window for a stream, which is to give it back.
+    pub(super) fn window(&self) -> Window {
+        let kept = self.windows.lock().ok().and_then(|mut kept| kept.pop());
+        kept.unwrap_or_else(|| Window::new(&self.chunker))
+    }
+
+    pub(super) fn give_back(&self, mut window: Window) {
+        window.clear();
+        if let Ok(mut kept) = self.windows.lock() {
+            kept.push(window);
+        }
+    }
+
+    /// The repository that it writes to.
+    pub fn repository(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// Whether every chunk of `content` is known, so that a snapshot may name it without its source
+    /// being read. Lists are read with `reader`; what cannot be read counts as not known.
+    pub fn knows(&self, content: &[ListEntry], reader: &ChunkReader) -> Result<bool, Error> {
+        let mut lists = Vec::new();
+        let mut entries = content.to_vec();
+        loop {
+            for entry in &entries {
+                match *entry {
+                    ListEntry::Hole { .. } | ListEntry::Zeros { .. } => {}
+                    ListEntry::Chunk { id, .. } if self.pipeline.knows(&id)? => {}
+                    ListEntry::List { len, depth, id } if self.pipeline.knows(&id)? => {
+                        lists.push((id, len, depth));
+                    }
+                    ListEntry::Chunk { .. } | ListEntry::List { .. } => return Ok(false),
+                }
+            }
+            let Some((id, len, depth)) = lists.pop() else { return Ok(true) };
+            entries = match read_list(reader, &id, len, depth) {
+                Ok(entries) => entries,
+                // A writer that may not read: the snapshot that names the list keeps what it lists (I-5).
+                Err(Error::Denied { .. }) if self.pipeline.misses_nothing() => Vec::new(),
+                Err(e) if e.is_of_backend() => return Err(e),
+                Err(_) => return Ok(false),
+            };
+        }
     }
 
     /// Where progress is reported.

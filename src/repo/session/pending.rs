@@ -67,6 +67,11 @@ impl Pending {
         self.ids.insert(id)
     }
 
+    /// Whether `id` was noted.
+    pub fn has(&self, id: &ChunkId) -> bool {
+        self.ids.contains(id)
+    }
+
     /// The index cache knows these now.
     pub fn forget(&mut self, ids: impl Iterator<Item = ChunkId>) {
         ids.for_each(|id| {

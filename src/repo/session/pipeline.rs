@@ -195,6 +195,18 @@ impl Pipeline {
         Ok(true)
     }
 
+    /// Whether every pack that the index names was there when the session began.
+    pub fn misses_nothing(&self) -> bool {
+        self.shared.absent.is_empty()
+    }
+
+    /// Whether a chunk is known to the index or to this session.
+    pub fn knows(&self, id: &ChunkId) -> Result<bool, Error> {
+        let known = self.shared.is_known(id)? || lock(&self.shared.pending)?.has(id);
+        self.shared.chunks.fetch_add(known.into(), Ordering::Relaxed);
+        Ok(known)
+    }
+
     fn submit(&self, job: (PackKind, Segment)) -> Result<(), Error> {
         match &self.jobs {
             Some(jobs) => jobs.send(job).map_err(|_| Error::Worker),

@@ -28,7 +28,7 @@ pub struct StreamWriter<'s> {
 
 impl<'s> StreamWriter<'s> {
     pub(super) fn new(session: &'s Session) -> Self {
-        StreamWriter { session, window: Window::new(session.chunker()), list: ListBuilder::new() }
+        StreamWriter { session, window: session.window(), list: ListBuilder::new() }
     }
 
     /// Appends `bytes`. What of the source they stand for is the caller's to report.
@@ -71,13 +71,46 @@ impl<'s> StreamWriter<'s> {
         }
     }
 
+    /// Appends what `read` puts into the space that it is given, and hands on what it answers; its error
+    /// is the caller's to judge, and what was read before it stays.
+    pub fn fill<E>(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, Error> {
+        self.session.check()?;
+        let read = read(self.window.space());
+        if let Ok(n) = read {
+            self.window.filled(n);
+            self.session.monitor().add(Count::SourceBytes, n as u64);
+            cut(self.session, &mut self.window, &mut self.list, false)?;
+        }
+        Ok(read)
+    }
+
+    /// Appends a hole of `len` bytes. No chunk spans it: what came before ends there.
+    pub fn hole(&mut self, len: u64) -> Result<(), Error> {
+        if len == 0 {
+            return Ok(());
+        }
+        cut(self.session, &mut self.window, &mut self.list, true)?;
+        let session = self.session;
+        self.list.push(ListEntry::Hole { len }, &mut |kind, bytes| session.store(kind, bytes))
+    }
+
     /// Ends the stream.
     pub fn finish(mut self) -> Result<Content, Error> {
         cut(self.session, &mut self.window, &mut self.list, true)?;
         let session = self.session;
         let len = self.list.content_len();
-        let entries = self.list.finish(&mut |kind, bytes| session.store(kind, bytes))?;
+        let entries = std::mem::take(&mut self.list).finish(&mut |kind, bytes| session.store(kind, bytes))?;
         Ok(Content { len, entries })
+    }
+}
+
+impl Drop for StreamWriter<'_> {
+    /// The window is large, and the next stream needs one too.
+    fn drop(&mut self) {
+        self.session.give_back(std::mem::take(&mut self.window));
     }
 }
 
