@@ -13,9 +13,6 @@ pub enum Error {
     /// PostgreSQL or one of its tools.
     #[error(transparent)]
     Postgres(#[from] postgres::error::Error),
-    /// The live file tree.
-    #[error(transparent)]
-    Files(#[from] files::Error),
     /// Writing to the live file tree.
     #[error(transparent)]
     Write(#[from] files::write::Error),
@@ -116,7 +113,6 @@ impl Error {
         match self {
             Error::Repo(e) => e.class(),
             Error::Postgres(e) => e.class(),
-            Error::Files(e) => e.class(),
             Error::Write(e) => e.class(),
             Error::Mismatch { .. } => Class::Damaged,
             Error::Usage { .. } | Error::NotEmpty { .. } => Class::Usage,

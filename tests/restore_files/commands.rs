@@ -66,7 +66,7 @@ fn damage_is_status_20_and_the_rest_is_restored() {
     let run = restore(&sandbox, &[]);
     assert_eq!(run.status, 20, "{run:?}");
     let said = String::from_utf8(run.stdout).unwrap();
-    assert!(said.contains("1 entry left out") && said.contains("damaged   "), "{said}");
+    assert!(said.contains("1 entry left out") && said.contains("damaged    "), "{said}");
     assert_eq!(look(&sandbox.path("target")).len(), 2);
 }
 

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use kamba_vault::base::id::SessionId;
-use kamba_vault::format::root::FLAG_INCOMPLETE;
-use kamba_vault::ops::restore_files::{Action, FilesRequest};
+use kamba_vault::format::node::FileMeta;
+use kamba_vault::ops::restore_files::{Action, FilesRequest, Severity};
 
-use crate::support::{self, Vault};
-use crate::tree::{Heard, Tree, file, look, restore, symlink, to, try_restore};
+use crate::support::Vault;
+use crate::tree::{Heard, Item, Tree, file, look, meta, restore, symlink, to, try_restore};
 
 /// A snapshot of `/srv`, restored to a folder.
 fn restored() -> (Vault, SessionId, tempfile::TempDir) {
@@ -134,19 +134,30 @@ fn patterns_choose_and_make_no_empty_folders() {
 }
 
 #[test]
-fn what_could_not_be_read_is_not_taken_for_gone() {
+fn what_could_not_be_read_is_not_taken_for_gone_or_empty() {
+    let unread = || FileMeta { problem: Some("cannot read it".into()), ..meta(0o755) };
+    let mut tree = Tree::default();
+    tree.put("srv/closed", Item::Folder(unread(), Tree::default()))
+        .put("srv/open", Item::Folder(meta(0o755), Tree::default()))
+        .put("srv/new", Item::File(unread(), Vec::new()))
+        .put("srv/part", Item::File(unread(), b"pa".to_vec()))
+        .put("srv/unread", Item::File(unread(), Vec::new()));
     let vault = Vault::new();
-    let session = support::begin(&vault.repo).unwrap();
-    let (id, _) = session
-        .commit(|id, _| {
-            let mut body = support::root_body(&vault.repo, id, Vec::new());
-            (body.sources, body.flags) = (vec!["/".into()], FLAG_INCOMPLETE);
-            Ok(body)
-        })
-        .unwrap();
+    let id = tree.commit(&vault.repo, "/srv");
     let temp = tempfile::tempdir().unwrap();
-    fs::write(temp.path().join("unread"), "kept").unwrap();
-    let request = FilesRequest { delete: true, ..to(temp.path()) };
-    try_restore(&vault.repo, &id, &request, &Heard::default()).unwrap_err();
-    assert!(temp.path().join("unread").exists());
+    for name in ["closed/kept", "open/gone", "part", "unread"] {
+        let path = temp.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "here").unwrap();
+    }
+    let request = FilesRequest { path: Some("/srv".into()), delete: true, verify: true, ..to(temp.path()) };
+    let report = try_restore(&vault.repo, &id, &request, &Heard::default()).unwrap();
+    assert_eq!((report.count(Severity::Incomplete), report.deleted), (4, 1), "{report:?}");
+    assert_eq!(report.troubles.keys().filter(|(of, _)| *of != Severity::Incomplete).count(), 0, "{report:?}");
+    let read = |name: &str| fs::read_to_string(temp.path().join(name)).unwrap_or_default();
+    assert_eq!(
+        ["closed/kept", "open/gone", "part", "unread", "new"].map(read),
+        ["here", "", "pa", "here", ""]
+    );
+    assert!(temp.path().join("new").exists());
 }

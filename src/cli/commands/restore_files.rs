@@ -99,6 +99,7 @@ fn outcome(report: &Report) -> Result<Done, Failure> {
     }
     let (failed, lacking) = (report.count(Severity::Failed), report.count(Severity::Lacking));
     let message = match (failed, lacking) {
+        (0, 0) if report.count(Severity::Incomplete) > 0 => return Ok(Done::Incomplete),
         (0, 0) => return Ok(Done::Complete),
         (0, n) => format!("{} could not be set", count(n, "property").replace("propertys", "properties")),
         (n, _) => format!("{} could not be restored", entries(n)),
@@ -146,7 +147,7 @@ impl Observer for Lines<'_> {
         let path = String::from_utf8_lossy(path);
         let name = action_name(action);
         let line = Line { message_type: name, path: &path, what: None, reason: None };
-        self.line(&line, || format!("{name:<9} {}\n", printable(&path)));
+        self.line(&line, || format!("{name:<10} {}\n", printable(&path)));
     }
 
     fn trouble(&self, trouble: &Trouble) {
@@ -179,6 +180,7 @@ fn severity_name(severity: Severity) -> &'static str {
         Severity::Differs => "differs",
         Severity::Failed => "failed",
         Severity::Lacking => "lacking",
+        Severity::Incomplete => "incomplete",
         Severity::NotRoot => "not_root",
         Severity::Mounted => "mounted",
     }
@@ -187,7 +189,7 @@ fn severity_name(severity: Severity) -> &'static str {
 fn trouble_words(trouble: &Trouble) -> String {
     let path = String::from_utf8_lossy(&trouble.path);
     let name = severity_name(trouble.severity).replace('_', " ");
-    format!("{name:<9} {}: {}: {}\n", printable(&path), trouble.what, printable(&trouble.reason))
+    format!("{name:<10} {}: {}: {}\n", printable(&path), trouble.what, printable(&trouble.reason))
 }
 
 /// What was done, for programs.
@@ -263,6 +265,7 @@ fn words(args: &FilesArgs, report: &Report) -> String {
             Severity::Differs => format!("{n} not as in the snapshot: {what}\n"),
             Severity::Failed => format!("{n} not restored: {what}\n"),
             Severity::Lacking => format!("{n} without {what}\n"),
+            Severity::Incomplete => format!("{n} of which the snapshot does not have all\n"),
             Severity::NotRoot => format!("{n} without {what}, which only root may set\n"),
             Severity::Mounted => format!("{n} not deleted: something is mounted there\n"),
         });
@@ -311,9 +314,9 @@ mod tests {
         verified 2 files
         1 entry left out or cut short: stored data is damaged
         2 entries without owner, which only root may set
-          damaged   srv/odd\u{a}\u{1b}: content: of that
-          not root  srv/odd\u{a}\u{1b}: owner: of that
-          not root  srv/odd\u{a}\u{1b}: owner: of that
+          damaged    srv/odd\u{a}\u{1b}: content: of that
+          not root   srv/odd\u{a}\u{1b}: owner: of that
+          not root   srv/odd\u{a}\u{1b}: owner: of that
         ");
         let dry = FilesArgs { dry_run: true, verify: false, ..args() };
         insta::assert_snapshot!(words(&dry, &Report::default()), @"would restore 0 B of files to /srv/look: 0 would be created, 0 would be overwritten, 0 would be repaired, 0 would be deleted, 0 unchanged");
@@ -328,6 +331,8 @@ mod tests {
         assert_eq!(status(&[]), 0);
         assert_eq!(status(&[(Severity::NotRoot, "owner"), (Severity::Mounted, "mount point")]), 0);
         assert_eq!(status(&[(Severity::Lacking, "ACL")]), 1);
+        assert_eq!(status(&[(Severity::Incomplete, "content")]), 3);
+        assert_eq!(status(&[(Severity::Incomplete, "content"), (Severity::Failed, "entry")]), 1);
         assert_eq!(status(&[(Severity::Failed, "entry")]), 1);
         assert_eq!(status(&[(Severity::Failed, "entry"), (Severity::Damaged, "content")]), 20);
         assert_eq!(status(&[(Severity::Differs, "content")]), 20);

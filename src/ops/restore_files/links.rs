@@ -13,8 +13,6 @@ use crate::ops::restore_files::write::{FolderWork, Job};
 use crate::repo::Error;
 use crate::repo::index::Spill;
 
-/// Memory for the table before it goes to disk.
-const TABLE_MAX: usize = 16 << 20;
 /// Names that may wait, all in all: each may hold a folder open.
 const WAITING_MAX: usize = 128;
 
@@ -88,9 +86,9 @@ struct Groups {
 }
 
 impl Links {
-    pub(super) fn new() -> Self {
-        let groups = Groups { there: Spill::new(TABLE_MAX), writing: HashMap::new(), waiting: 0 };
-        Links { groups: Mutex::new(groups), done: Condvar::new() }
+    pub(super) fn new() -> Result<Self, Error> {
+        let groups = Groups { there: Spill::new()?, writing: HashMap::new(), waiting: 0 };
+        Ok(Links { groups: Mutex::new(groups), done: Condvar::new() })
     }
 
     /// What is known of `group`. If its file is being written, the member that `member` makes waits

@@ -88,14 +88,6 @@ pub fn restore_files(
     cancel: &Cancel,
 ) -> Result<Report, Error> {
     let filter = Filter::new(&request.include, &request.exclude)?;
-    if request.delete && snapshot.root.incomplete() {
-        return Err(Error::Usage {
-            message: "some of the source could not be read when this snapshot was made, \
-                      so what it lacks is not to be deleted"
-                .into(),
-            hint: Some("leave out --delete, or restore another snapshot"),
-        });
-    }
     index::refresh(repo, monitor, cancel)?;
     let reader = Arc::new(ChunkReader::new(repo));
     let plan = Plan::new(&reader, snapshot, request, filter)?;
@@ -106,7 +98,7 @@ pub fn restore_files(
         true => there,
         false => Some(Target::open(&request.target, options)?),
     };
-    let job = Job::new(reader, target, Ledger::new(observer), monitor, cancel);
+    let job = Job::new(reader, target, Ledger::new(observer), monitor, cancel)?;
     let total = (plan.base.is_empty() && plan.filter.wants_all()).then_some(snapshot.root.stats.source_bytes);
     monitor.phase(if plan.dry_run { "comparing" } else { "restoring" }, Count::DoneBytes, total);
     run(&job, &plan, is_new)?;

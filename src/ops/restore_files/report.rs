@@ -39,6 +39,8 @@ pub enum Severity {
     Failed,
     /// Something of the entry's metadata is missing.
     Lacking,
+    /// The snapshot does not have all of the entry.
+    Incomplete,
     /// The same, and a user without root's rights cannot have it otherwise.
     NotRoot,
     /// Something is mounted there, so it was not deleted.

@@ -104,6 +104,9 @@ impl<'j, 'a> Restore<'j, 'a> {
     }
 
     fn enter(&mut self, node: Node, path: &[u8], wanted: bool) -> Result<(), Error> {
+        if let Some(problem) = &node.meta.problem {
+            self.job.ledger.tell(Severity::Incomplete, path, "folder", problem.clone());
+        }
         self.places.push(Place::Later(Box::new(node.clone())));
         if wanted {
             self.here(path)?;
@@ -230,6 +233,13 @@ impl<'j, 'a> Restore<'j, 'a> {
             Ok(need) => need,
             Err(error) => return self.job.ledger.failed(path, error),
         };
+        if let Some(problem) = &node.meta.problem {
+            self.job.ledger.tell(Severity::Incomplete, path, "content", problem.clone());
+            // Nothing of it was read: what is there is better than nothing.
+            if node.kind == NodeType::File && node.size == Some(0) && !need.finds_nothing() {
+                return Ok(());
+            }
+        }
         if let Some(group) = node.meta.link_group.clone()
             && self.is_member(&group, &here, &node, path, &need)?
         {
@@ -379,7 +389,8 @@ impl<'j, 'a> Restore<'j, 'a> {
             Some(Place::Seen(Some(folder))) => folder.clone(),
             _ => return Ok(()),
         };
-        if !self.plan.may_delete_in(path) {
+        // What could not be read is not gone.
+        if !self.plan.may_delete_in(path) || node.meta.problem.is_some() {
             return Ok(());
         }
         let done = extras(&folder, node, &job.reader, &mut |entry| {
@@ -431,6 +442,11 @@ impl Need {
             }
             _ => None,
         }
+    }
+
+    /// Whether nothing has that name.
+    fn finds_nothing(&self) -> bool {
+        matches!(self, Need::All(Action::Create))
     }
 
     /// What it is to make a link in its place.

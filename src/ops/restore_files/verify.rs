@@ -137,7 +137,9 @@ fn entry(
         NodeType::Database => return Ok(()),
         _ => (),
     }
-    if job.ledger.was_left_out(path) {
+    // What the snapshot has nothing of was left as it is.
+    let unread = node.meta.problem.is_some() && node.size == Some(0);
+    if unread || job.ledger.was_left_out(path) {
         return Ok(());
     }
     let is_right = metadata(job, folder, &node, path);

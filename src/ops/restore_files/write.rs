@@ -47,9 +47,9 @@ impl<'a> Job<'a> {
         ledger: Ledger<'a>,
         monitor: &'a dyn Monitor,
         cancel: &'a Cancel,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let (stopped, why) = (AtomicBool::new(false), Mutex::new(None));
-        Job { reader, target, ledger, links: Links::new(), monitor, cancel, stopped, why }
+        Ok(Job { reader, target, ledger, links: Links::new()?, monitor, cancel, stopped, why })
     }
 
     /// Whether something happened after which nothing more is to be done.

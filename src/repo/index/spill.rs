@@ -1,81 +1,53 @@
-//! A table of keys and values that stays in memory while it is small and goes to disk when it grows:
-//! to a private SQLite file that is gone as soon as nobody has it open. It lives for one command, so
-//! it is never synced, and nothing of it is kept.
+//! A table of a moment: keys and values of which there may be more than memory should hold, such as
+//! the hard links that a walk has met. It is a database of SQLite's own without a name, which stays in
+//! memory while it is small, goes to disk when it is not, and is gone with its owner.
 
-use std::collections::HashMap;
-
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::repo::Error;
 
-/// What an entry takes beside its bytes.
-const ENTRY_COST: usize = 100;
+/// What of it stays in memory, in KiB.
+const MEMORY_KIB: i64 = 4 << 10;
 
-/// The table.
+/// A table of bytes by bytes.
 #[derive(Debug)]
-pub struct Spill {
-    recent: HashMap<Vec<u8>, Vec<u8>>,
-    cost: usize,
-    most: usize,
-    disk: Option<Connection>,
-}
+pub struct Spill(Connection);
 
 impl Spill {
-    /// A table that takes about `most` bytes of memory.
-    pub fn new(most: usize) -> Self {
-        Spill { recent: HashMap::new(), cost: 0, most, disk: None }
+    /// An empty table.
+    pub fn new() -> Result<Self, Error> {
+        let made = (|| {
+            let conn = Connection::open("")?;
+            conn.pragma_update(None, "cache_size", -MEMORY_KIB)?;
+            conn.pragma_update(None, "journal_mode", "OFF")?;
+            conn.pragma_update(None, "synchronous", "OFF")?;
+            conn.execute_batch("CREATE TABLE kept (key BLOB PRIMARY KEY, value BLOB NOT NULL)")?;
+            Ok(conn)
+        })();
+        made.map(Spill).map_err(failed)
     }
 
-    /// Puts a value, in place of the one before if there was one.
-    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        self.cost += key.len() + value.len() + ENTRY_COST;
-        self.recent.insert(key.to_vec(), value.to_vec());
-        if self.cost < self.most { Ok(()) } else { self.flush().map_err(failed) }
-    }
-
-    /// The value of `key`.
+    /// What was put under `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match (self.recent.get(key), &self.disk) {
-            (Some(value), _) => Ok(Some(value.clone())),
-            (None, None) => Ok(None),
-            (None, Some(disk)) => look_up(disk, key).map_err(failed),
-        }
+        let found = (|| {
+            let mut row = self.0.prepare_cached("SELECT value FROM kept WHERE key = ?1")?;
+            row.query_row([key], |r| r.get(0)).optional()
+        })();
+        found.map_err(failed)
     }
 
-    fn flush(&mut self) -> Result<(), rusqlite::Error> {
-        let disk = match &mut self.disk {
-            Some(disk) => disk,
-            none => none.insert(create()?),
-        };
-        let mut recent: Vec<_> = self.recent.drain().collect();
-        recent.sort();
-        self.cost = 0;
-        let tx = disk.transaction()?;
-        let mut insert = tx.prepare_cached("INSERT OR REPLACE INTO spill VALUES (?1, ?2)")?;
-        for (key, value) in recent {
-            insert.execute([key, value])?;
-        }
-        drop(insert);
-        tx.commit()
+    /// Puts `value` under `key`, in place of what was there.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let put = (|| {
+            let mut row = self.0.prepare_cached("INSERT OR REPLACE INTO kept VALUES (?1, ?2)")?;
+            row.execute(params![key, value])
+        })();
+        put.map(drop).map_err(failed)
     }
-}
-
-fn look_up(disk: &Connection, key: &[u8]) -> Result<Option<Vec<u8>>, rusqlite::Error> {
-    let mut select = disk.prepare_cached("SELECT value FROM spill WHERE key = ?1")?;
-    select.query_row([key], |row| row.get(0)).optional()
-}
-
-/// An empty name means a file in the folder for temporary files, which nobody else can open.
-fn create() -> Result<Connection, rusqlite::Error> {
-    let disk = Connection::open("")?;
-    disk.pragma_update(None, "journal_mode", "OFF")?;
-    disk.pragma_update(None, "synchronous", "OFF")?;
-    disk.execute_batch("CREATE TABLE spill (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")?;
-    Ok(disk)
 }
 
 fn failed(e: rusqlite::Error) -> Error {
-    Error::Cache { path: "for a large table, a temporary file".into(), reason: e.to_string() }
+    Error::Cache { path: "for what is kept during this run".into(), reason: e.to_string() }
 }
 
 #[cfg(test)]
@@ -84,18 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_is_found_in_memory_and_on_disk() {
-        let mut spill = Spill::new(2000);
-        for n in 0..1000u32 {
-            spill.put(&n.to_be_bytes(), format!("value {n}").as_bytes()).unwrap();
-        }
-        assert!(spill.disk.is_some() && spill.recent.len() < 20);
-        spill.put(&7u32.to_be_bytes(), b"another").unwrap();
-        for n in [0, 1, 500, 999u32] {
-            assert_eq!(spill.get(&n.to_be_bytes()).unwrap(), Some(format!("value {n}").into_bytes()));
-        }
-        assert_eq!(spill.get(&7u32.to_be_bytes()).unwrap().as_deref(), Some(&b"another"[..]));
-        assert_eq!(spill.get(b"none").unwrap(), None);
-        assert_eq!(Spill::new(10).get(b"none").unwrap(), None);
+    fn what_is_put_is_there_until_it_is_replaced() {
+        let spill = Spill::new().unwrap();
+        assert_eq!(spill.get(b"a").unwrap(), None);
+        spill.put(b"a", b"1").unwrap();
+        spill.put(b"b", &vec![7; 100_000]).unwrap();
+        spill.put(b"a", b"2").unwrap();
+        assert_eq!(spill.get(b"a").unwrap().unwrap(), b"2");
+        assert_eq!(spill.get(b"b").unwrap().unwrap(), vec![7; 100_000]);
     }
 }

@@ -28,8 +28,6 @@ use crate::repo::{self, Repository};
 
 /// How often an entry is looked at that is another each time.
 const TRIES: usize = 8;
-/// Memory of the table of hard links; beyond that it goes to disk.
-const LINKS_MEMORY: usize = 8 << 20;
 /// File systems of one snapshot that have numbers of their own in link groups.
 const FILE_SYSTEMS: usize = 256;
 
@@ -102,7 +100,7 @@ impl<'a> Walk<'a> {
             known,
             describer: Describer::new(request.with_atime),
             file_systems: HashMap::new(),
-            links: Spill::new(LINKS_MEMORY),
+            links: Spill::new()?,
             counts: Counts::default(),
             frames: Vec::new(),
             earlier: Vec::new(),
