@@ -111,7 +111,8 @@ mod tests {
             Difference::between(&old, &new)
         };
         let time = Some(Timestamp(1));
-        let changes: [(&str, &dyn Fn(&mut Node)); 14] = [
+        type Made<'c> = (&'c str, &'c dyn Fn(&mut Node));
+        let changes: [Made<'_>; 14] = [
             ("mode", &|n| n.meta.mode = Some(1)),
             ("uid", &|n| n.meta.uid = Some(1)),
             ("gid", &|n| n.meta.gid = Some(1)),
