@@ -66,6 +66,9 @@ struct MetaDocument<'a> {
     /// Equal in all names of one file.
     #[serde(skip_serializing_if = "Option::is_none")]
     link_group: Option<String>,
+    /// What of it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
 }
 
 impl<'a> EntryDocument<'a> {
@@ -93,6 +96,7 @@ impl<'a> From<&'a FileMeta> for MetaDocument<'a> {
             device: meta.device.map(|device| device_numbers(device, ":")),
             xattrs: meta.xattrs.iter().map(|xattr| String::from_utf8_lossy(&xattr.name)).collect(),
             link_group: meta.link_group.as_deref().map(hex),
+            problem: meta.problem.as_deref(),
         }
     }
 }
@@ -143,11 +147,11 @@ fn device_numbers(device: u64, between: &str) -> String {
     format!("{}{between}{}", rustix::fs::major(device), rustix::fs::minor(device))
 }
 
-/// Size and path, for people.
-pub fn short(path: &[u8], kind: EntryKind, size: Option<u64>) -> String {
+/// Size and path, for people; and what of it could not be read.
+pub fn short(path: &[u8], kind: EntryKind, size: Option<u64>, meta: &FileMeta) -> String {
     let size = size.map_or("-".to_owned(), units::bytes);
     let slash = if kind == EntryKind::Directory { "/" } else { "" };
-    format!("{size:>10}  {}{slash}\n", printable_bytes(path))
+    format!("{size:>10}  {}{slash}{}\n", printable_bytes(path), problem(meta))
 }
 
 /// Everything on one line, for people: mode, owner, group, size or device, time, path, link target.
@@ -172,8 +176,13 @@ pub fn long(path: &[u8], kind: EntryKind, size: Option<u64>, meta: &FileMeta, zo
     if let Some(target) = &meta.link_target {
         let _ = write!(line, " -> {}", printable_bytes(target));
     }
-    line.push('\n');
-    line
+    line + &problem(meta) + "\n"
+}
+
+/// What of an entry could not be read, if anything, in brackets.
+pub fn problem(meta: &FileMeta) -> String {
+    let bracketed = |problem: &String| format!("  [{}]", printable_bytes(problem.as_bytes()));
+    meta.problem.as_ref().map(bracketed).unwrap_or_default()
 }
 
 /// `drwxr-sr-x+`, as `ls -l` prints it; question marks where no permissions were recorded.
@@ -203,6 +212,17 @@ mod tests {
     use super::*;
     use crate::base::clock::Timestamp;
     use crate::format::node::Xattr;
+
+    #[test]
+    fn what_could_not_be_read_is_said() {
+        let torn = FileMeta { problem: Some("read: Permission denied\n".into()), ..FileMeta::default() };
+        assert!(
+            short(b"a", EntryKind::File, None, &torn).ends_with("  a  [read: Permission denied\\u{a}]\n")
+        );
+        assert!(long(b"a", EntryKind::File, None, &torn, &TimeZone::UTC).ends_with("denied\\u{a}]\n"));
+        let json = serde_json::to_value(EntryDocument::new(b"a", EntryKind::File, None, &torn)).unwrap();
+        assert_eq!(json["problem"], "read: Permission denied\n");
+    }
 
     fn meta() -> FileMeta {
         FileMeta {

@@ -76,6 +76,9 @@ pub fn entry(view: &View, snapshot: &Snapshot, path: impl AsRef<[u8]>) -> Result
     })
 }
 
+/// Receives the path of an entry, and the entry.
+pub type Each<'e> = &'e mut dyn FnMut(&[u8], &Entry) -> Result<(), Error>;
+
 /// Calls `each` with the path of every entry below `top` (itself first if it is a file), in order;
 /// with `recursive` also below its folders.
 pub fn walk(
@@ -83,7 +86,7 @@ pub fn walk(
     top: &Entry,
     path: impl AsRef<[u8]>,
     recursive: bool,
-    each: &mut dyn FnMut(&[u8], &Entry) -> Result<(), Error>,
+    each: Each<'_>,
 ) -> Result<(), Error> {
     if top.kind != EntryKind::Directory {
         return each(path.as_ref(), top);

@@ -135,6 +135,21 @@ fn a_folder_that_moved_whole_is_one_change() {
 }
 
 #[test]
+fn a_file_that_was_renamed_and_written_to_is_known_by_its_inode() {
+    let vault = Counting::new();
+    let tree = |path: &str, text: &str, ctime| {
+        let mut file = file(text);
+        let meta = &mut file.1.meta;
+        (meta.inode, meta.btime, meta.ctime) = (Some(12), Some(Timestamp(3)), Some(Timestamp(ctime)));
+        Tree::from([(path.to_owned(), file)])
+    };
+    let (old, new) = (vault.commit(&tree("a", "before", 4)), vault.commit(&tree("b", "after", 5)));
+    assert_eq!(words(&changes(&vault, &old, &new)), "Renamed a -> b content");
+    let touched = vault.commit(&tree("a", "before", 9));
+    assert_eq!(changes(&vault, &old, &touched), [], "a time of change alone is no change");
+}
+
+#[test]
 fn the_parts_of_a_database_are_compared_under_the_names_that_are_shown() {
     let vault = Counting::new();
     let tree = |row: &str| {

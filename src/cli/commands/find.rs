@@ -14,7 +14,7 @@ use crate::base::monitor::Monitor;
 use crate::base::units;
 use crate::cli::commands::snapshots::{id_digits, kind};
 use crate::cli::context::Context;
-use crate::cli::entries::{EntryDocument, kind_of_letter};
+use crate::cli::entries::{EntryDocument, kind_of_letter, problem};
 use crate::cli::exit::{Done, Failure};
 use crate::cli::json::line;
 use crate::cli::lines::Lines;
@@ -234,7 +234,8 @@ fn words(id: &str, path: &[u8], found: &Found, zone: &TimeZone) -> String {
     let size = found.size.map_or("-".to_owned(), units::bytes);
     let mtime = found.meta.mtime.map_or("-".to_owned(), |at| time::local(at, zone));
     let slash = if found.kind == EntryKind::Directory { "/" } else { "" };
-    format!("{size:>10}  {mtime:<19}  {id}:{}{slash}\n", printable_bytes(path))
+    let problem = problem(&found.meta);
+    format!("{size:>10}  {mtime:<19}  {id}:{}{slash}{problem}\n", printable_bytes(path))
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub fn run(args: &LsArgs, context: &Context) -> Result<Done, Failure> {
         lines.push(&match (context.json(), args.long) {
             (true, _) => line(&EntryDocument::new(path, entry.kind, entry.size, &entry.meta)),
             (false, true) => long(path, entry.kind, entry.size, &entry.meta, &zone),
-            (false, false) => short(path, entry.kind, entry.size),
+            (false, false) => short(path, entry.kind, entry.size, &entry.meta),
         })
     });
     lines.finish(walked)?;

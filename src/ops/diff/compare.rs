@@ -14,7 +14,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// What differs between `old` and `new`; of folders, their entries apart.
+    /// What differs between `old` and `new`; of folders, their entries apart. Inode and time of change
+    /// say nothing about a file but whether it may be taken for unchanged.
     pub fn between(old: &Node, new: &Node) -> Self {
         let (was, is) = (&old.meta, &new.meta);
         let holes = old.content != new.content && same_bytes(old, new);
@@ -36,6 +37,7 @@ impl Difference {
             ("xattrs", was.xattrs != is.xattrs),
             ("link_group", was.link_group != is.link_group),
             ("inode_flags", was.inode_flags != is.inode_flags),
+            ("problem", was.problem != is.problem),
             ("unknown", old.unknown != new.unknown),
         ];
         let attributes: Vec<_> =
@@ -109,7 +111,8 @@ mod tests {
             Difference::between(&old, &new)
         };
         let time = Some(Timestamp(1));
-        let changes: [(&str, &dyn Fn(&mut Node)); 13] = [
+        type Made<'c> = (&'c str, &'c dyn Fn(&mut Node));
+        let changes: [Made<'_>; 14] = [
             ("mode", &|n| n.meta.mode = Some(1)),
             ("uid", &|n| n.meta.uid = Some(1)),
             ("gid", &|n| n.meta.gid = Some(1)),
@@ -123,11 +126,13 @@ mod tests {
             ("xattrs", &|n| n.meta.xattrs.push(Xattr { name: vec![b'x'], value: vec![] })),
             ("link_group", &|n| n.meta.link_group = Some(vec![1])),
             ("inode_flags", &|n| n.meta.inode_flags = Some(1)),
+            ("problem", &|n| n.meta.problem = Some("gone".into())),
         ];
         for (name, change) in changes {
             let difference = with(change);
             assert_eq!(difference.attributes, [name]);
             assert_eq!(difference.content, name == "link_target");
         }
+        assert!(with(&|n| (n.meta.ctime, n.meta.inode) = (time, Some(1))).is_none());
     }
 }

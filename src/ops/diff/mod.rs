@@ -74,7 +74,7 @@ pub struct Change {
     pub old: Option<What>,
     /// What it is.
     pub new: Option<What>,
-    /// Names of the attributes that are different.
+    /// Names of the attributes that are different; of what was renamed, its content may be one.
     pub attributes: Vec<&'static str>,
 }
 
@@ -284,7 +284,7 @@ impl Diff<'_> {
             if gone.is_empty() && came.is_empty() {
                 break;
             }
-            let matched = self.moved(match_up(gone, came))?;
+            let matched = self.moved(match_up(gone, came, Candidate::content))?;
             // What is held already counts: the files wait for the last folder to be opened.
             let cost = |files: &[Candidate]| files.iter().map(Candidate::cost).sum::<usize>();
             self.gone.bytes = cost(&gone_files);
@@ -298,7 +298,8 @@ impl Diff<'_> {
                 self.open(Only::New, &folder.path, &folder.node)?;
             }
         }
-        let matched = self.moved(match_up(gone_files, came_files))?;
+        let matched = self.moved(match_up(gone_files, came_files, Candidate::content))?;
+        let matched = self.moved(match_up(matched.gone, matched.came, Candidate::inode))?;
         matched.gone.iter().try_for_each(|candidate| self.single(Only::Old, candidate))?;
         matched.came.iter().try_for_each(|candidate| self.single(Only::New, candidate))
     }
@@ -306,14 +307,17 @@ impl Diff<'_> {
     /// Tells of what moved; what is left did not.
     fn moved(&mut self, mut matched: Matched) -> Result<Matched, Error> {
         for (old, new) in std::mem::take(&mut matched.moved) {
-            let attributes = Difference::between(&old.node, &new.node).attributes;
+            let mut difference = Difference::between(&old.node, &new.node);
+            if difference.content {
+                difference.attributes.insert(0, "content");
+            }
             self.push(Change {
                 kind: ChangeKind::Renamed,
                 path: new.path,
                 old_path: Some(old.path),
                 old: Some((&old.node).into()),
                 new: Some((&new.node).into()),
-                attributes,
+                attributes: difference.attributes,
             })?;
         }
         Ok(matched)

@@ -1,5 +1,5 @@
 //! Which of the removed entries came back under another name: folders with the same listing, files
-//! with the same content. Held are candidates up to a limit; the caller settles before it is passed.
+//! with the same content, or with the same inode if that was made at the same time. Held are candidates up to a limit; the caller settles before it is passed.
 
 use std::collections::HashMap;
 
@@ -33,8 +33,20 @@ impl Candidate {
         self.path.rsplit(|byte| *byte == b'/').next().unwrap_or(&self.path)
     }
 
+    /// Equal in those that are the same file of a file system, whatever it holds now: an inode alone
+    /// would not do, since a new file may get that of one that is gone.
+    pub fn inode(&self) -> Option<[u8; 32]> {
+        let (kind, meta) = (self.node.kind, &self.node.meta);
+        let (inode, btime) = (meta.inode?, meta.btime?);
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&kind.to_u64().to_le_bytes());
+        key[8..16].copy_from_slice(&inode.to_le_bytes());
+        key[16..24].copy_from_slice(&btime.0.to_le_bytes());
+        Some(key)
+    }
+
     /// Equal in those that hold the same; `None` if it holds nothing.
-    fn key(&self) -> Option<[u8; 32]> {
+    pub fn content(&self) -> Option<[u8; 32]> {
         let node = &self.node;
         if node.content.is_empty() && node.children.is_empty() {
             return None;
@@ -67,19 +79,23 @@ pub struct Matched {
     pub came: Vec<Candidate>,
 }
 
-/// Pairs removed with added entries that hold the same, those of the same name first.
-pub fn match_up(gone: Vec<Candidate>, came: Vec<Candidate>) -> Matched {
+/// Pairs removed with added entries of the same `key`, those of the same name first.
+pub fn match_up(
+    gone: Vec<Candidate>,
+    came: Vec<Candidate>,
+    key: fn(&Candidate) -> Option<[u8; 32]>,
+) -> Matched {
     let mut matched = Matched::default();
     let mut by_key: HashMap<[u8; 32], Vec<Candidate>> = HashMap::new();
     // The last of a list is taken first: so they go in order.
     for candidate in gone.into_iter().rev() {
-        match candidate.key() {
+        match key(&candidate) {
             Some(key) => by_key.entry(key).or_default().push(candidate),
             None => matched.gone.push(candidate),
         }
     }
     for new in came {
-        let same = new.key().and_then(|key| by_key.get_mut(&key)).filter(|same| !same.is_empty());
+        let same = key(&new).and_then(|key| by_key.get_mut(&key)).filter(|same| !same.is_empty());
         let Some(same) = same else {
             matched.came.push(new);
             continue;
@@ -95,6 +111,7 @@ pub fn match_up(gone: Vec<Candidate>, came: Vec<Candidate>) -> Matched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Timestamp;
     use crate::base::id::ChunkId;
     use crate::format::node::NodeType;
 
@@ -113,7 +130,7 @@ mod tests {
     fn the_same_name_is_preferred() {
         let gone = vec![file("a/x", 1), file("a/y", 1), file("a/z", 2)];
         let came = vec![file("b/y", 1), file("b/w", 1), file("b/z", 3)];
-        let matched = match_up(gone, came);
+        let matched = match_up(gone, came, Candidate::content);
         assert_eq!(paths(&matched), [("a/y".into(), "b/y".into()), ("a/x".into(), "b/w".into())]);
         assert_eq!((matched.gone.len(), matched.came.len()), (1, 1));
     }
@@ -124,8 +141,24 @@ mod tests {
             let node = Node { size: Some(0), ..Node::new("n", NodeType::File) };
             Candidate { path: path.into(), node }
         };
-        let matched = match_up(vec![empty("a")], vec![empty("b")]);
+        let matched = match_up(vec![empty("a")], vec![empty("b")], Candidate::content);
         assert!(matched.moved.is_empty());
         assert_eq!((matched.gone.len(), matched.came.len()), (1, 1));
+    }
+
+    #[test]
+    fn an_inode_is_the_same_if_it_was_made_at_the_same_time() {
+        let with = |path: &str, seed, btime| {
+            let mut candidate = file(path, seed);
+            (candidate.node.meta.inode, candidate.node.meta.btime) = (Some(7), btime);
+            candidate
+        };
+        let moved = |old, new| {
+            let matched = match_up(vec![with("a", 1, old)], vec![with("b", 2, new)], Candidate::inode);
+            matched.moved.len()
+        };
+        assert_eq!(moved(Some(Timestamp(1)), Some(Timestamp(1))), 1);
+        assert_eq!(moved(Some(Timestamp(1)), Some(Timestamp(2))), 0);
+        assert_eq!(moved(None, None), 0);
     }
 }
