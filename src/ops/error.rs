@@ -16,6 +16,9 @@ pub enum Error {
     /// Writing to the live file tree.
     #[error(transparent)]
     Write(#[from] files::write::Error),
+    /// The live file tree.
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// A command whose output was to be snapshotted.
     #[error("no snapshot was made: {command} {how}{stderr}")]
     Command {
@@ -113,6 +116,7 @@ impl Error {
         match self {
             Error::Repo(e) => e.class(),
             Error::Postgres(e) => e.class(),
+            Error::Files(e) => e.class(),
             Error::Write(e) => e.class(),
             Error::Mismatch { .. } => Class::Damaged,
             Error::Usage { .. } | Error::NotEmpty { .. } => Class::Usage,
