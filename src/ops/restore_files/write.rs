@@ -26,7 +26,7 @@ const BATCH_FILES: usize = 256;
 /// Folders that one batch may hold open.
 const BATCH_FOLDERS: usize = 16;
 /// Zeros that are written at once.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What all threads of a restore share.
 pub(super) struct Job<'a> {

@@ -117,11 +117,10 @@ impl BatchReader {
             let segment = run.places[at].segment;
             let count = run.places[at..].iter().take_while(|place| place.segment == segment).count();
             let plain = if fetched { open(reader, run, segment, sealed, scratch) } else { None };
-            for number in at..at + count {
-                let (id, len) = chunks[number];
-                let found = plain.and_then(|plain| {
-                    reader.checked(&run.pack, run.places[number], ChunkKind::Data, &id, plain).ok()
-                });
+            let these = chunks[at..at + count].iter().zip(&run.places[at..]);
+            for (number, (&(id, len), place)) in (at..).zip(these) {
+                let found = plain
+                    .and_then(|plain| reader.checked(&run.pack, *place, ChunkKind::Data, &id, plain).ok());
                 match found {
                     Some(chunk) => each(from + number, of_length(id, len, chunk))?,
                     None => each(from + number, alone.read(reader, (id, len)))?,
