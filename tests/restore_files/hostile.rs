@@ -73,7 +73,7 @@ fn a_user_without_rights_gets_what_he_may_and_is_told_the_rest() {
     tree.put("device", special(NodeType::CharDevice, device));
     let hard = tree.commit(&vault.repo, "/");
     let temp = support::folder();
-    let all = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let all: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(temp.path(), all.clone()).unwrap();
     for path in walk(vault.cache.path()) {
         fs::set_permissions(path, all.clone()).unwrap();
