@@ -79,7 +79,7 @@ fn a_dump_that_ends_midway_leaves_no_snapshot_and_serves_the_next() {
     let db = Arc::new(Db::start());
     // More than a pack before the end, and after it more than the pipe and the socket between the
     // server and us hold.
-    let server = big(&db, 700_000);
+    let server = big(&db, 1_000_000);
     let whole = snapshot(&Vault::new().repo, &db, |_| {}).added.new_bytes;
 
     let killed = {
@@ -111,7 +111,7 @@ fn a_dump_that_ends_midway_leaves_no_snapshot_and_serves_the_next() {
     ];
     for (number, (act, reason)) in acts.into_iter().enumerate() {
         let vault = Vault::new();
-        let failed = try_snapshot(&vault.repo, &db, Midway::new(40 << 20, act), |_| {}).unwrap_err();
+        let failed = try_snapshot(&vault.repo, &db, Midway::new(60 << 20, act), |_| {}).unwrap_err();
         assert!(failed.to_string().contains(reason), "{failed}");
         assert_eq!(failed.class(), Class::Failed);
         no_snapshots(&vault.repo);
@@ -130,7 +130,7 @@ fn a_dump_that_ends_midway_leaves_no_snapshot_and_serves_the_next() {
 fn a_full_disk_leaves_no_snapshot_and_serves_the_next() {
     let db = Db::start();
     // More than a pack: what was stored of the second one is lost.
-    big(&db, 600_000);
+    big(&db, 900_000);
     let whole = snapshot(&Vault::new().repo, &db, |_| {}).added;
     let disk = SmallDisk::mount(whole.stored_bytes * 4 / 5);
     let backend: Arc<dyn Backend> = Arc::new(Local::open(disk.path().join("repository")).unwrap());
