@@ -12,10 +12,10 @@
 //! |---|---|---|
 //! | 8 | `main` | parse, run, map an error to an exit status |
 //! | 7 | [`cli`] | arguments, tables, JSON, progress bars, prompts, the demo |
-//! | 5 | [`ops`] | the verbs: snapshot, restore, check, looking, figures |
+//! | 5 | [`ops`] | the verbs: snapshot, restore, check, looking, finding, comparing, figures |
 //! | 4 | [`vfs`] | a snapshot seen as one read-only tree |
 //! | 3 | [`repo`] | open and unlock, packs, index, roots, leases, sessions, reading |
-//! | 2 | [`storage`]; [`files`]; [`postgres`] | objects in a backend; the live file tree; dumps, archives, servers |
+//! | 2 | [`storage`]; [`files`]; [`postgres`] | objects in a backend; the live file tree, both ways; dumps, archives, servers |
 //! | 1 | [`mod@format`], [`chunker`], [`crypto`], [`codec`] | bytes to values and back: no I/O, no clock |
 //! | 0 | [`base`] | ids, units, limits, classes of errors, the monitor |
 //!
@@ -37,9 +37,16 @@
 //! as a reader would, and uploaders store it ([`storage`]). Index parts name packs that are durable;
 //! the root comes last and is the commit ([`repo::roots`]).
 //!
+//! A file tree is walked by [`ops::snapshot`] name by name through [`files`]; an entry that the file
+//! cache of [`repo::index`] or an earlier snapshot's tree knows, unchanged by all that `statx` says, is
+//! taken over with its content list and not read. Any other file's data goes the way above, its holes
+//! as entries of the list.
+//!
 //! *Out*: [`vfs`] walks the tree; [`repo::read::ContentReader`] plans ahead over a content list,
 //! fetches groups of neighbouring segments, opens them on all cores, recomputes every chunk's id, and
-//! hands the bytes out in order.
+//! hands the bytes out in order. [`ops::restore_files`] walks the stored tree in order, reads contents
+//! with all cores, and writes through [`files::write`], which is what nothing gets past: it goes by
+//! single names below an open folder and follows no link.
 //!
 //! # Where this departs from the first design
 //!

@@ -1,7 +1,7 @@
 //! Whole commands, measured as a user would: against the least that such work can take (`zstd`,
 //! `pg_dump`) and against the programs that one could use instead, on dumps made up here.
 //!
-//! `cargo bench --bench commands -- --only stdin,second,cat,check,db,index,latency,peers`, and
+//! `cargo bench --bench commands -- --only stdin,second,cat,check,db,files,index,latency,peers`, and
 //! `-- --help` for the rest. Everything of one kind is run in turns, A B A B, and medians are
 //! compared, because machines have moods. It prints one table in Markdown; what it is doing
 //! meanwhile goes to standard error.
@@ -10,6 +10,7 @@
 
 mod bench;
 mod database;
+mod files;
 mod index;
 mod latency;
 mod machine;
@@ -43,6 +44,8 @@ pub enum Part {
     Check,
     /// A PostgreSQL database against pg_dump to nowhere
     Db,
+    /// A file tree and photos, against tar, find and cp
+    Files,
     /// An index of very many chunks
     Index,
     /// A first snapshot over a slow network
@@ -59,9 +62,13 @@ pub struct Args {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<Part>,
 
-    /// Size of the dumps in MB (10^6 bytes)
+    /// Size of the dumps, and of a tree and photos that are made up, in MB (10^6 bytes)
     #[arg(long, default_value_t = 1240, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
     pub size: u64,
+
+    /// The file tree to take a copy of, for `files`; else one of that size is made up
+    #[arg(long, value_name = "DIR")]
+    pub tree: Option<PathBuf>,
 
     /// How often each is run; the median counts
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -128,6 +135,9 @@ fn measure_all(args: Args) -> Result<bool> {
     streams::measure(&mut bench)?;
     if bench.args.wants(Part::Db) {
         database::measure(&mut bench)?;
+    }
+    if bench.args.wants(Part::Files) {
+        files::measure(&mut bench)?;
     }
     if bench.args.wants(Part::Index) {
         index::measure(&mut bench)?;

@@ -24,6 +24,8 @@ pub enum Input {
     Nothing,
     /// This file, through `cat` and a pipe.
     Pipe(PathBuf),
+    /// What this process prints, through a pipe.
+    From(Command),
 }
 
 /// Where what it prints goes.
@@ -85,12 +87,11 @@ pub fn run(run: Run) -> Result<Sample> {
     match input {
         Input::Nothing => command.stdin(Stdio::null()),
         Input::Pipe(file) => {
-            let mut cat =
-                Command::new("cat").arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-            let pipe = cat.stdout.take().ok_or("no pipe")?;
-            beside.push(("cat", cat));
-            command.stdin(pipe)
+            let mut cat = Command::new("cat");
+            cat.arg(file);
+            feed(&mut command, "cat", cat, &mut beside)?
         }
+        Input::From(source) => feed(&mut command, "what feeds it", source, &mut beside)?,
     };
     match &output {
         Output::Nothing => command.stdout(Stdio::null()),
@@ -126,6 +127,19 @@ pub fn run(run: Run) -> Result<Sample> {
         None => Ok(Sample { seconds, peak }),
         Some(failed) => Err(format!("{failed}: {}", last_words(&mut said)).into()),
     }
+}
+
+/// Starts `source` and makes what it prints the input of `command`.
+fn feed<'a>(
+    command: &'a mut Command,
+    name: &'static str,
+    mut source: Command,
+    beside: &mut Vec<(&'static str, Child)>,
+) -> Result<&'a mut Command> {
+    let mut source = source.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let pipe = source.stdout.take().ok_or("no pipe")?;
+    beside.push((name, source));
+    Ok(command.stdin(pipe))
 }
 
 /// Waits for the end of a process and watches its memory.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::measure::{Output, Result, Run, run};
+use crate::measure::{Input, Output, Result, Run, run};
 use crate::vault::{self, Vault, size_of};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -21,6 +21,19 @@ pub trait Engine {
     fn read(&self, n: u32) -> Option<Run>;
     /// Verifies all data, if it can.
     fn check(&self) -> Option<Run>;
+    /// Stores a file tree as number `n`, if it can.
+    fn snapshot(&self, _tree: &Path, _n: u32) -> Option<Run> {
+        None
+    }
+    /// Restores the tree that was stored as number `n`, by its full path below `target`, if it can. It
+    /// is the one stored last.
+    fn restore(&self, _n: u32, _target: &Path) -> Option<Run> {
+        None
+    }
+    /// Compares two trees, if it can. They are those stored last.
+    fn diff(&self, _old: u32, _new: u32) -> Option<Run> {
+        None
+    }
     /// Bytes on disk.
     fn stored(&self) -> Result<u64>;
 }
@@ -39,6 +52,8 @@ pub struct Contender {
 pub const FLOOR: &str = "zstd -3 -T2";
 /// The peer whose stored size is ours to come near.
 pub const RESTIC: &str = "restic";
+/// Another one that stores file trees.
+pub const BORG: &str = "borg";
 
 /// The program under test and the floor.
 pub fn ours_and_floor() -> Vec<Contender> {
@@ -52,7 +67,7 @@ pub fn ours_and_floor() -> Vec<Contender> {
 pub fn peers() -> Vec<Contender> {
     vec![
         installed(RESTIC, "restic", |program| Box::new(Restic(Base::new(program)))),
-        installed("borg", "borg", |program| Box::new(Borg(Base::new(program)))),
+        installed(BORG, "borg", |program| Box::new(Borg(Base::new(program)))),
         installed("rustic", "rustic", |program| Box::new(Rustic(Base::new(program)))),
         installed("bupstash", "bupstash", |program| Box::new(Bupstash(Base::new(program)))),
     ]
@@ -103,6 +118,18 @@ impl Engine for Ours {
 
     fn check(&self) -> Option<Run> {
         Some(self.run(&["check", "--read-data"]))
+    }
+
+    fn snapshot(&self, tree: &Path, _n: u32) -> Option<Run> {
+        Some(self.run(&["snapshot", "files", &tree.to_string_lossy()]))
+    }
+
+    fn restore(&self, _n: u32, target: &Path) -> Option<Run> {
+        Some(self.run(&["restore", "files", "latest", "--target", &target.to_string_lossy()]))
+    }
+
+    fn diff(&self, _old: u32, _new: u32) -> Option<Run> {
+        Some(self.run(&["diff", "latest~1", "latest"]))
     }
 
     fn stored(&self) -> Result<u64> {
@@ -180,6 +207,14 @@ impl Engine for Zstd {
         Some(self.run(&["-t", "-q", "-r", &self.0.repository().to_string_lossy()]))
     }
 
+    fn snapshot(&self, tree: &Path, n: u32) -> Option<Run> {
+        let mut tar = Command::new("tar");
+        tar.args(["-cf", "-", "-C"]).arg(tree).arg(".");
+        let file = self.0.repository().join(format!("tree-{n}.tar.zst"));
+        let run = self.run(&["-3", "-T2", "-q", "-c"]).into(Output::File(file));
+        Some(Run { input: Input::From(tar), ..run })
+    }
+
     fn stored(&self) -> Result<u64> {
         size_of(&self.0.repository())
     }
@@ -204,6 +239,15 @@ impl Engine for Restic {
 
     fn store(&self, n: u32) -> Run {
         self.run(&["backup", "--stdin", "--stdin-filename", &format!("shop-{n}.sql")])
+    }
+
+    fn snapshot(&self, tree: &Path, n: u32) -> Option<Run> {
+        Some(self.run(&["backup", "--tag", &n.to_string(), &tree.to_string_lossy()]))
+    }
+
+    fn restore(&self, n: u32, target: &Path) -> Option<Run> {
+        let (tag, target) = (n.to_string(), target.to_string_lossy());
+        Some(self.run(&["restore", "latest", "--tag", &tag, "--target", &target]))
     }
 
     fn read(&self, n: u32) -> Option<Run> {
@@ -238,6 +282,21 @@ impl Engine for Borg {
 
     fn store(&self, n: u32) -> Run {
         self.run(&["create", "--compression", "zstd,3", "--stdin-name", "shop.sql", &format!("::{n}"), "-"])
+    }
+
+    fn snapshot(&self, tree: &Path, n: u32) -> Option<Run> {
+        let (name, tree) = (format!("::{n}"), tree.to_string_lossy());
+        Some(self.run(&["create", "--compression", "zstd,3", &name, &tree]))
+    }
+
+    fn restore(&self, n: u32, target: &Path) -> Option<Run> {
+        let mut run = self.run(&["extract", &format!("::{n}")]);
+        run.command.current_dir(target);
+        Some(run)
+    }
+
+    fn diff(&self, old: u32, new: u32) -> Option<Run> {
+        Some(self.run(&["diff", &format!("::{old}"), &new.to_string()]))
     }
 
     fn read(&self, n: u32) -> Option<Run> {

@@ -35,18 +35,33 @@ pub struct Report {
     rows: Vec<Row>,
     floors: Vec<(&'static str, &'static str)>,
     works: Vec<(&'static str, Work)>,
+    /// Name of the file tree that was worked on, and how much is in it.
+    tree: Option<(String, String)>,
 }
 
 impl Report {
     /// An empty report.
     pub fn new(machine: String, runs: u32) -> Self {
         let (programs, rows, floors, works) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Report { machine, runs, programs, rows, floors, works }
+        Report { machine, runs, programs, rows, floors, works, tree: None }
     }
 
     /// Notes the version of a program.
     pub fn uses(&mut self, version: &str) {
-        self.programs.push(version.to_owned());
+        if !self.programs.iter().any(|known| known == version) {
+            self.programs.push(version.to_owned());
+        }
+    }
+
+    /// Notes what the file tree is.
+    pub fn tree(&mut self, name: &str, files: usize, bytes: u64) {
+        let much = format!("{files} files, {:.1} MB", bytes as f64 / 1e6);
+        self.tree = Some((name.to_owned(), much));
+    }
+
+    /// The name of the file tree.
+    pub fn tree_name(&self) -> &str {
+        self.tree.as_ref().map_or("", |(name, _)| name)
     }
 
     /// `who` is what others are compared with at `task`.
@@ -145,6 +160,9 @@ impl Report {
         if !self.programs.is_empty() {
             out.push_str(&format!("{}.\n", self.programs.join("; ")));
         }
+        if let Some((name, much)) = &self.tree {
+            out.push_str(&format!("File tree: {name}, {much}.\n"));
+        }
         out.push('\n');
         let heads = ["task", "with", "seconds", "from – to", "rate", "× floor", "peak memory", "stored"];
         let rows: Vec<[String; 8]> = self.rows.iter().map(|row| self.cells(row)).collect();
@@ -213,6 +231,7 @@ impl Report {
         json!({
             "machine": self.machine,
             "programs": self.programs,
+            "tree": self.tree.as_ref().map(|(name, much)| format!("{name}, {much}")),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "targets": targets::all(self).iter().map(target).collect::<Vec<_>>(),
         })

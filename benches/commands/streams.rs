@@ -160,7 +160,7 @@ fn play(
 }
 
 /// Lets everybody do something; who fails is recorded at `task` and out.
-fn each(
+pub fn each(
     bench: &mut Bench,
     contenders: &mut Vec<Contender>,
     task: &'static str,

@@ -1,12 +1,16 @@
 //! What the engine is to come to, and what it came to. Only for what was measured.
 
 use crate::database;
+use crate::files;
 use crate::index;
 use crate::latency;
 use crate::peers::RESTIC;
 use crate::report::Report;
 use crate::streams;
 use crate::vault::NAME;
+
+/// The tree that the target for its stored size is about: Debian's, unpacked.
+const KERNEL: &str = "linux-source-6.1";
 
 /// One target.
 #[derive(Debug)]
@@ -63,6 +67,9 @@ pub fn all(report: &Report) -> Vec<Target> {
     at_most("snapshot db, nothing changed, against pg_dump", "×", 1.2, ours(database::AGAIN));
     at_most("snapshot db, a day later, against pg_dump", "×", 1.2, ours(database::DAY));
     at_most("small snapshot with a large index", "s", 2.0, report.seconds(index::OPEN, NAME));
+    for (what, unit, most, value) in of_trees(report) {
+        at_most(what, unit, most, value);
+    }
     let peaks = [
         (streams::FIRST, NAME, 150.0),
         (streams::CAT, NAME, 150.0),
@@ -71,6 +78,12 @@ pub fn all(report: &Report) -> Vec<Target> {
         (database::FIRST, NAME, 150.0),
         (database::AGAIN, NAME, 150.0),
         (database::DAY, NAME, 150.0),
+        (files::FIRST, NAME, 150.0),
+        (files::AGAIN, NAME, 150.0),
+        (files::CHANGED, NAME, 150.0),
+        (files::RESTORE, NAME, 150.0),
+        (files::DIFF, NAME, 150.0),
+        (files::PHOTOS, NAME, 150.0),
         (latency::TASK, latency::SLOW, 150.0),
         (index::OPEN, NAME, 256.0),
         (index::REBUILD, NAME, 256.0),
@@ -86,8 +99,27 @@ pub fn all(report: &Report) -> Vec<Target> {
     let rate = |task| report.rate(task, NAME);
     at_least("cat to a pipe", "MB/s", 400.0, rate(streams::CAT).map(|rate| rate / 1e6));
     at_least("check --read-data", "MB/s", 800.0, rate(streams::CHECK).map(|rate| rate / 1e6));
+    at_least("photos", "MB/s", 700.0, rate(files::PHOTOS).map(|rate| rate / 1e6));
     at_least("making the index cache", "chunks/s", 300_000.0, rate(index::REBUILD));
     let kept = report.ratio(latency::TASK, latency::SLOW).map(|ratio| 100.0 / ratio);
     at_least("speed kept over a slow network", "%", 80.0, kept);
     found
+}
+
+/// What is wanted of file trees: the target's name, unit, upper bound, and what was measured.
+fn of_trees(report: &Report) -> [(&'static str, &'static str, f64, Option<f64>); 6] {
+    let (ratio, seconds) = (|task| report.ratio(task, NAME), |task| report.seconds(task, NAME));
+    // The files that changed are to take no more than their share of the first snapshot.
+    let beyond = seconds(files::CHANGED).zip(seconds(files::FIRST)).map(|(all, first)| all - first / 100.0);
+    let changed = beyond.zip(seconds(files::AGAIN)).map(|(beyond, again)| beyond / again);
+    // A bound in bytes is one for a tree that everybody can have.
+    let stored = report.size(files::FIRST, NAME).filter(|_| report.tree_name() == KERNEL);
+    [
+        ("first tree against tar and zstd", "×", 1.0, ratio(files::FIRST)),
+        ("its stored size", "MB", 220.0, stored.map(|bytes| bytes / 1e6)),
+        ("unchanged tree against find", "×", 2.0, ratio(files::AGAIN)),
+        ("1 % changed, less its share, against unchanged", "×", 1.5, changed),
+        ("restored tree against cp -a", "×", 1.2, ratio(files::RESTORE)),
+        ("two trees compared", "s", 0.5, seconds(files::DIFF)),
+    ]
 }

@@ -56,7 +56,7 @@ Exit status:
   0   done
   1   failed
   2   bad usage
-  3   done, but some of the source could not be read (of file trees, which are to come)
+  3   done, but some of the source could not be read
   10  no repository there
   11  in use by another
   12  wrong passphrase or key

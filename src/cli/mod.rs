@@ -22,6 +22,7 @@ mod entries;
 mod env;
 mod exit;
 mod figures;
+mod gallery;
 mod json;
 mod lines;
 mod output;

@@ -128,6 +128,16 @@ impl<'a> Stage<'a> {
         fs::read_to_string(&output).map_err(|e| Failure::io("read from a temporary folder", &e))
     }
 
+    /// Deletes a file or a folder with all that is in it, as if typed.
+    pub fn remove(&self, path: &Path) -> Result<(), Failure> {
+        let shown = path.display().to_string();
+        let is_folder = path.is_dir();
+        let args = if is_folder { vec!["-r", &shown] } else { vec![&*shown] };
+        self.say(&format!("$ {}\n", typed("rm", &args)))?;
+        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.map_err(|e| Failure::io(format!("remove {shown}"), &e))
+    }
+
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         NOT_OURS.iter().chain(&VARIABLES).for_each(|name| {

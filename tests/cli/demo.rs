@@ -34,10 +34,13 @@ fn the_demo_plays_to_its_end_and_leaves_nothing() {
     let folder = stage();
     let run = finish(&mut demo(folder.path()));
     let text = run.text();
-    for part in ["snapshots\n", "no damage found", "DROP TABLE", "--create\n", "as it was", "cleaned up"] {
+    let parts = ["snapshots\n", "no damage found", "DROP TABLE", "--create\n", "as it was", "cleaned up"];
+    let images = ["4 added", "1 removed", "3 with other content", "1 renamed", "$ rm -r /"];
+    for part in parts.into_iter().chain(images) {
         assert!(text.contains(part), "{part} in\n{text}");
     }
-    assert_eq!(text.matches("as it was").count(), 2);
+    assert_eq!(text.matches("object is as it was").count(), 2);
+    assert_eq!(text.matches("image is as it was, byte for byte").count(), 2);
     assert_eq!(left(folder.path()), [""; 0]);
 }
 
@@ -50,10 +53,15 @@ fn what_is_kept_works_as_printed_and_goes_as_printed() {
     let lines = |prefix: &str| -> String {
         text.lines().filter(|line| line.starts_with(prefix)).map(|line| format!("{line}\n")).collect()
     };
-    let check =
-        text.lines().find_map(|line| line.strip_prefix("$ ").filter(|l| l.contains("check"))).unwrap();
+    let typed = |part: &str| {
+        text.lines().filter_map(|line| line.strip_prefix("$ ")).rfind(|l| l.contains(part)).unwrap()
+    };
+    let (check, diff) = (typed("check"), typed("diff"));
+    let (gone, back) = (typed("rm -r"), typed("restore files"));
     let (_, removal) = text.split_once("To remove it:\n").unwrap();
-    let script = format!("set -e\n{}\n{check}\npsql -d shop -c 'SELECT 1'\n{removal}", lines("  export "));
+    let images = gone.strip_prefix("rm -r ").unwrap();
+    let repeated = format!("{check}\n{diff}\n{gone}\n{back}\ntest -s {images}/1/product-0042.jpg");
+    let script = format!("set -e\n{}\n{repeated}\npsql -d shop -c 'SELECT 1'\n{removal}", lines("  export "));
     let mut sh = Command::new("sh");
     let again = finish(sh.args(["-c", &script]).env("HOME", folder.path()).stdin(Stdio::null()));
     assert_eq!(again.status, 0, "{script}\n{again:?}");

@@ -1,4 +1,4 @@
-//! `demo`: the whole story once, on a throwaway database.
+//! `demo`: the whole story once, on a throwaway database and a folder of images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use crate::base::units;
 use crate::cli::connection;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
+use crate::cli::gallery::Gallery;
 use crate::cli::stage::{Stage, quoted};
 use crate::postgres::cluster::{Cluster, ClusterOptions};
 use crate::postgres::server::Server;
@@ -20,12 +21,13 @@ Examples:
   kamba-vault demo
   kamba-vault demo --keep";
 
-/// See everything once, on a throwaway PostgreSQL database
+/// See everything once, on a throwaway PostgreSQL database and a folder of images
 ///
-/// Starts a PostgreSQL cluster in a temporary folder, fills a small shop, snapshots it, lets a day
-/// of orders pass, snapshots again, shows what the second one cost, checks, restores a lost table
-/// and then everything, and compares. Prints what it does as commands to repeat. Needs no
-/// configuration and leaves nothing behind.
+/// Starts a PostgreSQL cluster in a temporary folder, fills a small shop with a folder of product
+/// images beside it, snapshots both, lets a day of orders pass, snapshots again, shows what that
+/// cost and what differs, checks, restores a lost table, a lost image and then everything, and
+/// compares. Prints what it does as commands to repeat. Needs no configuration and leaves nothing
+/// behind.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
@@ -79,9 +81,17 @@ pub fn run(args: &DemoArgs, context: &Context) -> Result<Done, Failure> {
     let server = Server::new(&tools, &cluster.settings())?;
     server.create_database("shop", None)?;
     stage.say(&format!("== A small shop is filled, about {} ==\n", units::bytes(args.size)))?;
+    let mut gallery = Gallery::create(stage.path("images"))?;
     let mut shop = Shop::create(&server.database("shop"), args.size as f64 / SCALE, SEED)?;
-    snapshots(&stage, &mut shop)?;
+    let (images, bytes) = gallery.size();
+    let bytes = units::bytes(bytes);
+    stage.say(&format!(
+        "Beside it lie {images} images of its products, {bytes}, in {}.\n",
+        gallery.folder().display()
+    ))?;
+    snapshots(&stage, &mut shop, &mut gallery)?;
     disasters(&stage)?;
+    lost_images(&stage, &gallery)?;
 
     if args.keep {
         keep(&stage, &cluster)?;
@@ -94,19 +104,28 @@ pub fn run(args: &DemoArgs, context: &Context) -> Result<Done, Failure> {
     Ok(Done::Complete)
 }
 
-/// Two snapshots with a day between them, and what they cost.
-fn snapshots(stage: &Stage<'_>, shop: &mut Shop) -> Result<(), Failure> {
-    stage.say("== A repository, and a first snapshot ==\n")?;
+/// Two snapshots of each with a day between them, what they cost and what differs.
+fn snapshots(stage: &Stage<'_>, shop: &mut Shop, gallery: &mut Gallery) -> Result<(), Failure> {
+    let folder = gallery.folder().display().to_string();
+    let both = || {
+        stage.kamba(&["snapshot", "db", "--dbname", "shop"])?;
+        stage.kamba(&["snapshot", "files", &folder])
+    };
+    stage.say("== A repository, and first snapshots ==\n")?;
     stage.kamba(&["init"])?;
-    stage.kamba(&["snapshot", "db", "--dbname", "shop"])?;
-    stage.say("== A day of orders passes, and a second snapshot ==\n")?;
+    both()?;
+    stage.say("== A day of orders passes, some images are new, and second snapshots ==\n")?;
     shop.a_day(1)?;
-    stage.kamba(&["snapshot", "db", "--dbname", "shop"])?;
+    gallery.a_day()?;
+    both()?;
     stage.kamba(&["snapshots"])?;
-    stage.say(&format!("{}\n", cost(&stage.ask(&["snapshots"])?)))?;
+    let made = stage.ask(&["snapshots"])?;
+    stage.say(&format!("{}\n{}\n", cost(&made, "db", "dump"), cost(&made, "files", "images")))?;
+    stage.say("== What did the day do to the images? ==\n")?;
+    stage.kamba(&["diff", "latest~1@kind=files", "latest@kind=files"])?;
     stage.say("== Is every byte of it intact? ==\n")?;
     stage.kamba(&["check", "--read-data"])?;
-    stage.kamba(&["ls", "latest:shop/tables"])
+    stage.kamba(&["ls", "latest@db=shop:shop/tables"])
 }
 
 /// A lost table comes back, then the whole database, and both are compared.
@@ -134,6 +153,25 @@ fn disasters(stage: &Stage<'_>) -> Result<(), Failure> {
     compare(stage, &file, "shop_again", &before)
 }
 
+/// A lost image comes back, then the whole folder, and all of it is compared.
+fn lost_images(stage: &Stage<'_>, gallery: &Gallery) -> Result<(), Failure> {
+    let stored = |path: &Path| format!("latest@kind=files:{}", path.display());
+    let back = |path: &Path, target: &Path| {
+        let target = target.display().to_string();
+        stage.kamba(&["restore", "files", &stored(path), "--target", &target])?;
+        gallery.compare()?;
+        stage.say("Every image is as it was, byte for byte.\n")
+    };
+    let folder = gallery.folder();
+    let image = folder.join(gallery.favourite());
+    stage.say("== Somebody deletes an image ==\n")?;
+    stage.remove(&image)?;
+    back(&image, image.parent().unwrap_or(folder))?;
+    stage.say("== And then all of them ==\n")?;
+    stage.remove(folder)?;
+    back(folder, folder)
+}
+
 fn fingerprint(stage: &Stage<'_>, file: &Path, database: &str) -> Result<String, Failure> {
     let file = file.display().to_string();
     stage.psql(&["--dbname", database, "--csv", "--tuples-only", "--file", &file])
@@ -147,13 +185,15 @@ fn compare(stage: &Stage<'_>, file: &Path, database: &str, before: &str) -> Resu
     stage.say("Every row and every large object is as it was.\n")
 }
 
-/// What the second snapshot cost, next to the first.
-fn cost(snapshots: &serde_json::Value) -> String {
-    let stat = |i: usize, name: &str| snapshots[i]["stats"][name].as_u64().unwrap_or(0);
+/// What the second snapshot of this kind cost, next to the first.
+fn cost(snapshots: &serde_json::Value, kind: &str, source: &str) -> String {
+    let all = snapshots.as_array().map_or(&[][..], Vec::as_slice);
+    let stats: Vec<_> = all.iter().filter(|s| s["kind"] == kind).map(|s| &s["stats"]).collect();
+    let stat = |i: usize, name: &str| stats.get(i).and_then(|stats| stats[name].as_u64()).unwrap_or(0);
     let (first, second) = (stat(0, "stored_bytes"), stat(1, "stored_bytes"));
     let share = if first > 0 { second as f64 / first as f64 * 100.0 } else { 0.0 };
     format!(
-        "The first took {} for {} of dump; the second took {} more, {share:.0} % of that.",
+        "The first took {} for {} of {source}; the second took {} more, {share:.0} % of that.",
         units::bytes(first),
         units::bytes(stat(0, "source_bytes")),
         units::bytes(second)
@@ -184,9 +224,8 @@ mod tests {
 
     #[test]
     fn the_cost_of_the_second_snapshot_is_put_next_to_the_first() {
-        let stats =
-            |stored| serde_json::json!({"stats": {"source_bytes": 100 << 20, "stored_bytes": stored}});
-        let both = serde_json::json!([stats(20 << 20), stats(1 << 20)]);
-        insta::assert_snapshot!(cost(&both), @"The first took 20.0 MiB for 100.0 MiB of dump; the second took 1.0 MiB more, 5 % of that.");
+        let of = |kind, stored| serde_json::json!({"kind": kind, "stats": {"source_bytes": 100 << 20, "stored_bytes": stored}});
+        let all = serde_json::json!([of("db", 20 << 20), of("files", 99 << 20), of("db", 1 << 20)]);
+        insta::assert_snapshot!(cost(&all, "db", "dump"), @"The first took 20.0 MiB for 100.0 MiB of dump; the second took 1.0 MiB more, 5 % of that.");
     }
 }
