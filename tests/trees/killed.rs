@@ -1,0 +1,67 @@
+//! The program killed in the middle, in snapshot and in restore: the next run goes on, and what comes
+//! back is complete.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::look::{assert_same, look};
+use crate::maker::{Dice, Owner, is_root, make};
+use crate::program::wait_for;
+use crate::vault::Vault;
+
+/// Starts the program and kills it when `reached`; `false` if it ended before.
+fn kill_when(vault: &Vault, args: &[&str], mut reached: impl FnMut() -> bool) -> bool {
+    let mut command = vault.program();
+    let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut ended = false;
+    wait_for("the moment", || {
+        ended = child.try_wait().unwrap().is_some();
+        ended || reached()
+    });
+    let _ = child.kill();
+    child.wait().unwrap();
+    !ended
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, |entries| entries.flatten().count())
+}
+
+#[test]
+fn what_was_killed_goes_on_and_is_complete() {
+    let vault = Vault::new(&std::env::temp_dir(), Owner::Root);
+    let tree = vault.path("tree");
+    make(&tree, 5, if is_root() { Owner::Root } else { Owner::Nobody });
+    let (mut dice, many) = (Dice(3), tree.join("many"));
+    fs::create_dir(&many).unwrap();
+    for n in 0..1500 {
+        let len = dice.roll(6000) as usize;
+        fs::write(many.join(format!("{n:05}")), dice.bytes(len)).unwrap();
+    }
+    for n in 0..6 {
+        fs::write(
+            many.join(format!("big {n}")),
+            (0..6_000_000).map(|_| dice.roll(256) as u8).collect::<Vec<_>>(),
+        )
+        .unwrap();
+    }
+    let should = look(&tree);
+    let args = ["snapshot", "files", tree.to_str().unwrap()];
+    for more in [0, 1, 2] {
+        let before = vault.stored();
+        kill_when(&vault, &args, || vault.stored() > before + more);
+    }
+    assert_eq!(vault.snapshot(&tree)["problems"], 0);
+
+    let target = vault.path("target");
+    let from = format!("latest:{}", tree.to_str().unwrap());
+    let args = ["restore", "files", &from, "--numeric-ids", "--target", target.to_str().unwrap()];
+    for most in [1, 200, 700, 1400] {
+        kill_when(&vault, &args, || count(&target.join("many")) >= most);
+    }
+    let run = vault.restore("latest", &tree, &target, &["--verify"]);
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert_same(&should, &look(&target));
+    vault.run(&["check"]).text();
+}
