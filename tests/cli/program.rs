@@ -46,7 +46,7 @@ impl Run {
 
 /// Whether a line of standard error only says how far the work has come.
 fn is_progress(line: &str) -> bool {
-    line.starts_with("{\"message_type\":\"progress\"") || line.contains("/s")
+    line.starts_with("{\"message_type\":\"progress\"") || line.contains("B/s")
 }
 
 /// The binary, with an empty environment but for PATH and a home.
