@@ -63,5 +63,7 @@ fn what_was_killed_goes_on_and_is_complete() {
     let run = vault.restore("latest", &tree, &target, &["--verify"]);
     assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{run:?}");
     assert_same(&should, &look(&target));
-    vault.run(&["check"]).text();
+    // It may say that sessions that died left packs behind.
+    let checked = vault.run(&["check"]);
+    assert_eq!(checked.status, 0, "{checked:?}");
 }

@@ -211,7 +211,8 @@ fn fields(was: &Seen, now: &Seen) -> Vec<String> {
 #[track_caller]
 pub fn assert_same(should: &Look, is: &Look) {
     let (mut should, mut is) = (should.clone(), is.clone());
-    (should.remove(&b""[..]), is.remove(&b""[..]));
+    should.remove(&b""[..]);
+    is.remove(&b""[..]);
     let lines = differences(&should, &is);
     assert!(lines.is_empty(), "{} of {} differ:\n{}", lines.len(), should.len(), lines.join("\n"));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -71,7 +71,7 @@ fn access_list(user: u32) -> Vec<u8> {
     let mut out = 2_u32.to_le_bytes().to_vec();
     let none = u32::MAX;
     for (tag, rights, id) in
-        [(1_u16, 6_u16, none), (2, 4, user), (4, 4, none), (8, 6, user + 1), (16, 6, none), (32, 0, none)]
+        [(1_u16, 7_u16, none), (2, 4, user), (4, 4, none), (8, 6, user + 1), (16, 6, none), (32, 0, none)]
     {
         out.extend([tag.to_le_bytes(), rights.to_le_bytes()].concat());
         out.extend(id.to_le_bytes());
@@ -262,9 +262,4 @@ fn rights(top: &Path) {
     set_xattr(&top.join("below"), "system.posix_acl_access", &access_list(2000));
     set_xattr(&top.join("below/it"), "system.posix_acl_default", &access_list(3000));
     set_mode(&top.join("read only"), 0o555);
-}
-
-/// A path in a tree.
-pub fn at(top: &Path, name: &[u8]) -> PathBuf {
-    top.join(OsStr::from_bytes(name))
 }
