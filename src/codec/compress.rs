@@ -15,7 +15,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// What zstd calls its default, with settings of our own for segments: see [`Tuned`].
+    /// What zstd calls its default, with settings of our own for segments: see `Tuned`.
     pub const DEFAULT: Level = Level::Zstd(3);
 }
 

@@ -5,12 +5,12 @@
 //!
 //! The path of the target itself is resolved once, as the user meant it. Below it the kernel is
 //! only ever given a descriptor of an open folder and one name: a single component that is not `.`
-//! or `..` ([`name`]), never to be followed if it is a symbolic link (`O_NOFOLLOW`,
+//! or `..` (`name`), never to be followed if it is a symbolic link (`O_NOFOLLOW`,
 //! `AT_SYMLINK_NOFOLLOW`, or a call that does not follow by itself). So a step leads from a folder to
 //! an entry of that folder, whatever a snapshot calls its entries and whatever somebody puts there
 //! while we work. A folder that is swapped for a link after it was opened stays the folder that was
 //! opened; one that is swapped before is not a folder, and is replaced or refused. Metadata go to
-//! the open entry, not to a name. The one other path is `/proc/self/fd/N` ([`handle`]). Since no
+//! the open entry, not to a name. The one other path is `/proc/self/fd/N` (`handle`). Since no
 //! call sees more than one name, the length of a path does not matter.
 //!
 //! # What an interruption leaves
