@@ -3,9 +3,9 @@
 //! repository's business.
 
 use std::error::Error;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -210,9 +210,11 @@ fn read_key_file(path: &Path) -> Result<Secret32, Failure> {
 /// is lost in a power cut is lost with it. Never replaces a file: it may be another's key.
 pub fn write_key_file(path: &Path, text: &str) -> Result<(), Failure> {
     let fail = |e: io::Error| Failure::io(format!("create the key file {}", path.display()), &e);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Under its name it is whole or not there: half a key would be taken for a damaged one.
+    let mut file = tempfile::Builder::new().prefix(".kamba-key-").tempfile_in(folder).map_err(fail)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
+    file.persist_noclobber(path).map_err(|e| fail(e.error))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }
 
