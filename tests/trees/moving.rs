@@ -57,7 +57,8 @@ fn a_tree_that_changes_while_the_program_walks_it_never_fails_it_and_never_leads
     for n in 0..runs.len() {
         let target = vault.path(&format!("target {n}"));
         let run = vault.restore(&format!("latest~{n}"), &top, &target, &[]);
-        assert_eq!(run.status, 0, "{run:?}");
+        // What the snapshot says it could not read whole, its restore says too.
+        assert!(matches!(run.status, 0 | 3), "{run:?}");
         for (path, seen) in crate::look::look(&target) {
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap();
             assert!(name.is_empty() || name.len() == 2, "{} is from outside", path.escape_ascii());
