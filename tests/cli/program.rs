@@ -46,7 +46,9 @@ impl Run {
 
 /// Whether a line of standard error only says how far the work has come.
 fn is_progress(line: &str) -> bool {
-    line.starts_with("{\"message_type\":\"progress\"") || line.contains("B/s")
+    let is_message = ["warning:", "error:", "hint:", "note:"].iter().any(|word| line.starts_with(word));
+    line.starts_with("{\"message_type\":\"progress\"")
+        || (line.contains(" B/s") || line.contains("iB/s")) && !is_message
 }
 
 /// The binary, with an empty environment but for PATH and a home.
