@@ -45,7 +45,8 @@ const PORTION: usize = 1 << 20;
 /// COPY text, as most of a dump is.
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut text = Vec::new();
-    shop::Shop::of_size(SIZE as u64 * 9 / 8).write(shop::Day::First, &mut text).unwrap();
+    let shop = shop::Shop::of_size(SIZE as u64 * 9 / 8, shop::Business::Usual);
+    shop.write(&mut text).unwrap();
     text.truncate(SIZE);
     text
 });

@@ -17,7 +17,7 @@ use crate::measure::{Result, Run};
 use crate::peers::{BORG, Contender, FLOOR, RESTIC, ours_and_floor, peers};
 use crate::report::Work;
 use crate::streams::{each, warm};
-use crate::support::shop::{Day, Shop};
+use crate::support::shop::{Business, Shop};
 use crate::vault::NAME;
 
 /// The first snapshot.
@@ -222,7 +222,7 @@ impl Trees {
             None => {
                 bench.say("making up a tree");
                 let mut out = Splitter { folder: tree.clone(), files: 0, left: 0, file: None };
-                Shop::of_size(bench.size()).write(Day::First, &mut out)?;
+                Shop::of_size(bench.size(), Business::Usual).write(&mut out)?;
                 "made up".to_owned()
             }
         };

@@ -9,7 +9,7 @@ use crate::bench::Bench;
 use crate::measure::{Output, Result, Run};
 use crate::peers::{Contender, Engine, FLOOR, ours_and_floor, peers};
 use crate::report::Work;
-use crate::support::shop::{Day, Shop};
+use crate::support::shop::{Business, Shop};
 
 /// The tasks, as they stand in the table.
 pub const FIRST: &str = "first dump from a pipe";
@@ -74,14 +74,15 @@ impl Dumps {
     /// Makes both.
     pub fn make(bench: &Bench) -> Result<Self> {
         bench.say("making up the dumps");
-        let shop = Shop::of_size(bench.size());
-        let make = |name: &str, day| -> Result<(PathBuf, u64)> {
+        let mut shop = Shop::of_size(bench.size(), Business::Usual);
+        let make = |name: &str, shop: &Shop| -> Result<(PathBuf, u64)> {
             let path = bench.path(name);
-            let len = shop.write(day, &mut File::create(&path)?)?;
+            let len = shop.write(&mut File::create(&path)?)?;
             Ok((path, len))
         };
-        let (first, first_len) = make("shop-1.sql", Day::First)?;
-        let (second, second_len) = make("shop-2.sql", Day::Next)?;
+        let (first, first_len) = make("shop-1.sql", &shop)?;
+        shop.pass_day();
+        let (second, second_len) = make("shop-2.sql", &shop)?;
         Ok(Dumps { first, second, first_len, second_len })
     }
 }

@@ -4,6 +4,8 @@
 
 use std::io::{self, Write};
 
+use crate::support::heap::{Heap, Row};
+
 /// Bytes of the dump for each order, with its share of all tables.
 const BYTES_PER_ORDER: u64 = 407;
 /// Rows of text are gathered to about this many bytes before they are written.
@@ -145,101 +147,102 @@ const WORDS: &[&str] = &[
     "address",
 ];
 
-/// Which of the two dumps.
+/// The tables, from 1.
+const HEADINGS: [&str; 4] = [
+    "customers (id, email, name, street, postal_code, city, country, phone, newsletter, note, updated_at)",
+    "order_lines (order_id, line, product_id, title, quantity, price, vat, discount)",
+    "orders (id, number, customer_id, status, ship_to, total, currency, paid_by, note, placed_at, updated_at)",
+    "stock (product_id, warehouse, quantity, updated_at)",
+];
+
+/// What happens in a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Day {
-    /// The shop as it was made.
-    First,
-    /// A day later: 0.5 % of the orders, 2 % of the customers and 1 % of the stock changed, here
-    /// and there, and 0.5 % of the orders are new. As in PostgreSQL, the new version of a row
-    /// stands at the end of its table.
-    Next,
+pub enum Business {
+    /// A shop's day: 0.5 % of the orders, 2 % of the customers and 1 % of the stock change, here and
+    /// there, and 0.5 % of the orders are new.
+    Usual,
+    /// 1 % of the rows of every table change, and 0.5 % are new.
+    Everywhere,
 }
 
-/// A shop, by its numbers of rows.
-#[derive(Clone, Copy, Debug)]
+/// A shop.
+#[derive(Clone, Debug)]
 pub struct Shop {
-    orders: u64,
+    sizes: Sizes,
+    tables: Vec<Table>,
+    /// Days since it was made.
+    day: u64,
+}
+
+/// How many there were of each when the shop was made.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
     customers: u64,
     stock: u64,
 }
 
-/// One table while it is written.
+/// One of its tables.
+#[derive(Clone, Debug)]
 struct Table {
     number: u64,
-    rows: u64,
-    /// Rows of a thousand that change in a day.
-    changes: u64,
-    /// Rows that a day adds.
-    added: u64,
+    heading: &'static str,
+    heap: Heap,
 }
 
 impl Shop {
-    /// The shop whose dump has about `bytes`.
-    pub fn of_size(bytes: u64) -> Self {
+    /// The shop whose first dump has about `bytes`.
+    pub fn of_size(bytes: u64, business: Business) -> Self {
         let orders = (bytes / BYTES_PER_ORDER).max(10);
-        Shop { orders, customers: orders * 3 / 10, stock: orders * 12 / 100 }
+        let sizes = Sizes { customers: orders * 3 / 10, stock: orders * 12 / 100 };
+        let rows = [sizes.customers, orders, orders, sizes.stock];
+        let per_mille = match business {
+            Business::Usual => [(20, 0), (0, 5), (5, 5), (10, 0)],
+            Business::Everywhere => [(10, 5); 4],
+        };
+        let tables = (1..).zip(HEADINGS).zip(rows.into_iter().zip(per_mille));
+        let tables = tables.map(|((number, heading), (rows, (changes, added)))| {
+            let heap = Heap::new(rows, changes, added);
+            Table { number, heading, heap }
+        });
+        Shop { sizes, tables: tables.collect(), day: 0 }
     }
 
-    /// Writes the dump of `day`; returns its length in bytes.
-    pub fn write(&self, day: Day, out: &mut dyn Write) -> io::Result<u64> {
+    /// A day passes.
+    pub fn pass_day(&mut self) {
+        self.day += 1;
+        for table in &mut self.tables {
+            let (number, day) = (table.number, self.day);
+            table.heap.day(|id| hash(number, id, day << 32));
+        }
+    }
+
+    /// Writes its dump; returns the length in bytes.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<u64> {
         let mut out = Text { out, buffer: Vec::with_capacity(BUFFER + 4096), written: 0 };
         out.line("--\n-- PostgreSQL database dump\n--\n\nSET client_encoding = 'UTF8';\n")?;
-        let added = self.orders / 200;
-        let tables = [
-            Table { number: 1, rows: self.customers, changes: 20, added: 0 },
-            Table { number: 2, rows: self.orders, changes: 0, added },
-            Table { number: 3, rows: self.orders, changes: 5, added },
-            Table { number: 4, rows: self.stock, changes: 10, added: 0 },
-        ];
-        for table in &tables {
-            table.write(self, day, &mut out)?;
+        for table in &self.tables {
+            out.line(&format!("COPY public.{} FROM stdin;\n", table.heading))?;
+            for Row { id, version } in table.heap.rows() {
+                out.row(|row| self.row(table.number, row, id.into(), version.into()))?;
+            }
+            out.line("\\.\n\n\n")?;
         }
         out.line("--\n-- PostgreSQL database dump complete\n--\n")?;
         out.flush()?;
         Ok(out.written)
     }
-}
 
-impl Table {
-    fn write(&self, shop: &Shop, day: Day, out: &mut Text<'_>) -> io::Result<()> {
-        let heading = match self.number {
-            1 => {
-                "customers (id, email, name, street, postal_code, city, country, phone, newsletter, note, updated_at)"
-            }
-            2 => "order_lines (order_id, line, product_id, title, quantity, price, vat, discount)",
-            3 => {
-                "orders (id, number, customer_id, status, ship_to, total, currency, paid_by, note, placed_at, updated_at)"
-            }
-            _ => "stock (product_id, warehouse, quantity, updated_at)",
-        };
-        out.line(&format!("COPY public.{heading} FROM stdin;\n"))?;
-        let changed = |id: u64| day == Day::Next && hash(self.number, id, 0) % 1000 < self.changes;
-        for id in (1..=self.rows).filter(|&id| !changed(id)) {
-            out.row(|row| self.row(shop, row, id, false))?;
-        }
-        if day == Day::Next {
-            for id in (1..=self.rows).filter(|&id| changed(id)) {
-                out.row(|row| self.row(shop, row, id, true))?;
-            }
-            for id in self.rows + 1..=self.rows + self.added {
-                out.row(|row| self.row(shop, row, id, false))?;
-            }
-        }
-        out.line("\\.\n\n\n")
-    }
-
-    fn row(&self, shop: &Shop, row: &mut Vec<u8>, id: u64, changed: bool) -> io::Result<()> {
-        match self.number {
-            1 => customer(row, id, changed),
-            2 => order_lines(row, shop, id),
-            3 => order(row, shop, id, changed),
-            _ => stock(row, id, changed),
+    fn row(&self, table: u64, row: &mut Vec<u8>, id: u64, version: u64) -> io::Result<()> {
+        match table {
+            1 => customer(row, id, version),
+            2 => order_lines(row, &self.sizes, id, version),
+            3 => order(row, &self.sizes, id, version),
+            _ => stock(row, id, version),
         }
     }
 }
 
-fn customer(row: &mut Vec<u8>, id: u64, changed: bool) -> io::Result<()> {
+fn customer(row: &mut Vec<u8>, id: u64, version: u64) -> io::Result<()> {
     let h = |field| hash(1, id, field);
     let (first, last) = (pick(FIRST_NAMES, h(1)), pick(LAST_NAMES, h(2)));
     let (city, country) = CITIES[(h(3) % CITIES.len() as u64) as usize];
@@ -247,24 +250,23 @@ fn customer(row: &mut Vec<u8>, id: u64, changed: bool) -> io::Result<()> {
     write!(row, "{id}\t{last}.{id}@{mail}\t{first} {last}\t{street} {house}\t")?;
     write!(row, "{:05}\t{city}\t{country}\t", h(7) % 100_000)?;
     match h(8) % 4 {
-        0 if !changed => row.extend_from_slice(b"\\N"),
-        _ => write!(row, "+254 7{:08}", h(if changed { 19 } else { 9 }) % 100_000_000)?,
+        0 if version == 0 => row.extend_from_slice(b"\\N"),
+        _ => write!(row, "+254 7{:08}", h(9 + version * 32) % 100_000_000)?,
     }
     row.extend_from_slice(if h(10) % 3 == 0 { b"\tt\t" } else { b"\tf\t" });
     note(row, h(11))?;
     row.push(b'\t');
-    let day = if changed { 86_400 } else { 0 };
-    timestamp(row, id * 540 + day, h(13))?;
+    timestamp(row, id * 540 + version * 86_400, h(13))?;
     row.push(b'\n');
     Ok(())
 }
 
-fn order(row: &mut Vec<u8>, shop: &Shop, id: u64, changed: bool) -> io::Result<()> {
+fn order(row: &mut Vec<u8>, shop: &Sizes, id: u64, version: u64) -> io::Result<()> {
     let h = |field| hash(3, id, field);
     let (a, b) = (h(1), h(2));
     write!(row, "{id}\t{:08x}-{:04x}-4{:03x}-", a >> 32, a >> 16 & 0xffff, a & 0xfff)?;
     write!(row, "{:04x}-{:012x}\t", b >> 48 & 0x3fff | 0x8000, b & 0xffff_ffff_ffff)?;
-    let status = if changed { "delivered" } else { pick(STATUS, h(3)) };
+    let status = if version > 0 { "delivered" } else { pick(STATUS, h(3)) };
     write!(row, "{}\t{status}\t", 1 + h(4) % shop.customers)?;
     let (city, country) = CITIES[(h(5) % CITIES.len() as u64) as usize];
     let (first, last) = (pick(FIRST_NAMES, h(6)), pick(LAST_NAMES, h(7)));
@@ -276,27 +278,29 @@ fn order(row: &mut Vec<u8>, shop: &Shop, id: u64, changed: bool) -> io::Result<(
     row.push(b'\t');
     timestamp(row, id * 40, h(14))?;
     row.push(b'\t');
-    let later = if changed { 86_400 } else { h(15) % 700_000 };
+    let later = if version > 0 { version * 86_400 } else { h(15) % 700_000 };
     timestamp(row, id * 40 + later, h(14))?;
     row.push(b'\n');
     Ok(())
 }
 
-fn order_lines(row: &mut Vec<u8>, shop: &Shop, order: u64) -> io::Result<()> {
+fn order_lines(row: &mut Vec<u8>, shop: &Sizes, order: u64, version: u64) -> io::Result<()> {
     for line in 1..=1 + hash(2, order, 1) % 4 {
         let h = |field| hash(2, order, line * 8 + field);
         let (product, cents) = (1 + h(2) % (shop.stock / 3).max(1), h(3) % 20_000 + 199);
         let (adjective, noun) = (pick(ADJECTIVES, hash(5, product, 1)), pick(NOUNS, hash(5, product, 2)));
-        write!(row, "{order}\t{line}\t{product}\t{adjective} {noun}\t{}\t", 1 + h(4) % 3)?;
+        // A change is one of the first line's quantity.
+        let quantity = if line == 1 { version } else { 0 } + 1 + h(4) % 3;
+        write!(row, "{order}\t{line}\t{product}\t{adjective} {noun}\t{quantity}\t")?;
         writeln!(row, "{}.{:02}\t16.00\t{}.00", cents / 100, cents % 100, h(5) % 16 / 13 * 5)?;
     }
     Ok(())
 }
 
-fn stock(row: &mut Vec<u8>, id: u64, changed: bool) -> io::Result<()> {
-    let (quantity, day) = if changed { (2, 86_400) } else { (1, 0) };
-    write!(row, "{}\t{}\t{}\t", id / 3 + 1, id % 3 + 1, hash(4, id, quantity) % 500)?;
-    timestamp(row, hash(4, id, 3) % 7_000_000 + day, 0)?;
+fn stock(row: &mut Vec<u8>, id: u64, version: u64) -> io::Result<()> {
+    let quantity = hash(4, id, 1 + version * 32) % 500;
+    write!(row, "{}\t{}\t{quantity}\t", id / 3 + 1, id % 3 + 1)?;
+    timestamp(row, hash(4, id, 3) % 7_000_000 + version * 86_400, 0)?;
     row.push(b'\n');
     Ok(())
 }

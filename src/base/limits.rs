@@ -20,6 +20,11 @@ pub const SEGMENT_STORED_MAX: u32 = SEGMENT_PLAIN_MAX + (64 << 10);
 pub const SEGMENT_CHUNKS_MAX: usize = 1024;
 /// Bases of one delta segment.
 pub const SEGMENT_BASES_MAX: usize = 16;
+/// Plaintext that a delta segment aims at: its chunks share their bases' neighbourhood and what rows
+/// that are new have in common, and a link of 300 bytes costs as little to read as one of 100.
+pub const DELTA_PLAIN_AIM: u32 = 384 << 10;
+/// Largest prefix of a delta segment, its bases one after another.
+pub const DELTA_PREFIX_MAX: u32 = 16 << 20;
 /// Longest chain of deltas that any repository may allow (its configuration sets a smaller one).
 pub const DELTA_DEPTH_MAX: u8 = 32;
 

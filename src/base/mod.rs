@@ -5,6 +5,7 @@
 pub mod class;
 pub mod clock;
 pub mod id;
+pub mod idmap;
 pub mod kind;
 pub mod limits;
 pub mod monitor;

@@ -25,12 +25,7 @@ impl Decompressor {
         if plain_len > SEGMENT_PLAIN_MAX {
             return Err(Error::TooLarge(plain_len.into()));
         }
-        // A segment is one frame. The library would go on with a second, and pass over what is none.
-        match find_frame_compressed_size(coded) {
-            Ok(len) if len == coded.len() => {}
-            Ok(_) => return Err(Error::Zstd("bytes follow the frame".into())),
-            Err(code) => return Err(Error::Zstd(get_error_name(code).into())),
-        }
+        one_frame(coded)?;
         let want = plain_len as usize;
         // Only what the buffer lacks is zeroed; a slice of the promised length cuts a bomb off.
         out.resize(want, 0);
@@ -55,6 +50,15 @@ impl Decompressor {
             self.context = Some(bulk::Decompressor::new().map_err(fail)?);
         }
         self.context.as_mut().ok_or_else(|| Error::Zstd("no context".into()))
+    }
+}
+
+/// Whether `coded` is one frame. The library would go on with a second, and pass over what is none.
+pub(super) fn one_frame(coded: &[u8]) -> Result<(), Error> {
+    match find_frame_compressed_size(coded) {
+        Ok(len) if len == coded.len() => Ok(()),
+        Ok(_) => Err(Error::Zstd("bytes follow the frame".into())),
+        Err(code) => Err(Error::Zstd(get_error_name(code).into())),
     }
 }
 

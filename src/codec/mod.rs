@@ -3,6 +3,7 @@
 
 mod compress;
 mod decompress;
+pub mod prefix;
 
 pub use compress::{Coded, Compressor, Level};
 pub use decompress::Decompressor;

@@ -1,33 +1,11 @@
 //! The chunks of this session that the index cache does not know yet, and the segments that are
 //! being filled. One short lock guards both, so two threads never store one chunk twice.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use crate::base::id::ChunkId;
+use crate::base::idmap::IdSet;
 use crate::base::kind::{ChunkKind, PackKind};
 use crate::base::limits::{SEGMENT_CHUNKS_MAX, SEGMENT_PLAIN_AIM};
 use crate::format::pack::ChunkEntry;
-
-/// Chunk ids are keyed hashes already: their first bytes serve as the table's hash.
-#[derive(Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        let mut head = [0; 8];
-        let n = bytes.len().min(8);
-        head[..n].copy_from_slice(&bytes[..n]);
-        self.0 ^= u64::from_le_bytes(head);
-    }
-    fn write_usize(&mut self, _len: usize) {}
-}
-
-/// A set of chunk ids.
-pub type IdSet = HashSet<ChunkId, BuildHasherDefault<IdHasher>>;
 
 /// Chunks that will be compressed and sealed together. Buffers go round between producers and
 /// workers.
