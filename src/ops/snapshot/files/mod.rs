@@ -1,12 +1,14 @@
 //! `snapshot files`: file trees, everything that Linux keeps of them. What did not change since an
 //! earlier snapshot is not read, and costs one `statx` (D-6).
 //!
-//! `sources` says where to go, `walk` goes there, `entry` makes a node of what is met, and `known` is
-//! what earlier snapshots knew of it. A tree that changes meanwhile, or that may not all be read,
-//! makes an incomplete snapshot, which says what is missing, and never none.
+//! `sources` says where to go, `walk` goes there, `entry` makes a node of what is met, `links` knows
+//! which names are one file, and `known` is what earlier snapshots knew of it. A tree that changes
+//! meanwhile, or that may not all be read, makes an incomplete snapshot, which says what is missing,
+//! and never none.
 
 mod entry;
 mod known;
+mod links;
 mod sources;
 mod walk;
 

@@ -2,7 +2,6 @@
 //! level, so that memory grows with the depth of a tree and the size of one folder and with nothing
 //! else. No folder is entered through a link but those above a source, which the user named.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -21,6 +20,7 @@ use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
 use crate::ops::snapshot::files::entry::{Output, add_problem, change_in_words, is_unchanged, make_certain};
 use crate::ops::snapshot::files::known::{Earlier, Known};
+use crate::ops::snapshot::files::links::Links;
 use crate::ops::snapshot::files::sources::Trie;
 use crate::ops::snapshot::files::{Counts, FilesRequest};
 use crate::repo::index::Spill;
@@ -28,8 +28,6 @@ use crate::repo::{self, Repository};
 
 /// How often an entry is looked at that is another each time.
 const TRIES: usize = 8;
-/// File systems of one snapshot that have numbers of their own in link groups.
-const FILE_SYSTEMS: usize = 256;
 
 /// A walk over all sources.
 pub struct Walk<'a> {
@@ -38,10 +36,7 @@ pub struct Walk<'a> {
     output: Output<'a>,
     known: Known<'a>,
     describer: Describer,
-    /// Numbers of the file systems met, by device.
-    file_systems: HashMap<u64, u8>,
-    /// Nodes of files with several names, by device and inode.
-    links: Spill,
+    links: Links,
     counts: Counts,
     frames: Vec<Frame<'a>>,
     /// What is known of each of these folders.
@@ -99,8 +94,7 @@ impl<'a> Walk<'a> {
             output,
             known,
             describer: Describer::new(request.with_atime),
-            file_systems: HashMap::new(),
-            links: Spill::new()?,
+            links: Links::new()?,
             counts: Counts::default(),
             frames: Vec::new(),
             earlier: Vec::new(),
@@ -379,7 +373,7 @@ impl<'a> Walk<'a> {
         let mut node = Node { meta: described.meta, ..Node::new(name, stat.kind) };
         node.size = (stat.kind == NodeType::File).then_some(0);
         why.iter().chain(&described.problems).for_each(|error| self.problem_of(&mut node, error));
-        node.meta.link_group = self.link_group(stat);
+        node.meta.link_group = self.links.group(stat);
         Ok(Looked::Node(Box::new(node)))
     }
 
@@ -390,7 +384,7 @@ impl<'a> Walk<'a> {
             && self.output.knows(&node.content)?
         {
             node.meta.atime = self.request.with_atime.then_some(stat.atime);
-            node.meta.link_group = self.link_group(stat);
+            node.meta.link_group = self.links.group(stat);
             self.counts.unchanged += 1;
             return Ok(Looked::Node(Box::new(node)));
         }
@@ -427,7 +421,7 @@ impl<'a> Walk<'a> {
 
     /// A regular file that has to be read.
     fn file(&mut self, name: &[u8], stat: &Stat) -> Result<Looked<'a>, Error> {
-        if let Some(node) = self.other_name(name, stat)? {
+        if let Some(node) = self.links.other_name(name, stat)? {
             return Ok(Looked::Node(Box::new(node)));
         }
         let now = self.repo.clock().now();
@@ -443,7 +437,7 @@ impl<'a> Walk<'a> {
         let content = self.output.read(&mut source)?;
         let mut node =
             Node::with_content(name, NodeType::File, content.entries).map_err(repo::Error::from)?;
-        node.meta = FileMeta { link_group: self.link_group(&stat), ..described.meta };
+        node.meta = FileMeta { link_group: self.links.group(&stat), ..described.meta };
         described.problems.iter().chain(&content.failure).for_each(|error| self.problem_of(&mut node, error));
         self.counts.read_bytes += content.read;
         let finished = match source.finish() {
@@ -457,7 +451,7 @@ impl<'a> Walk<'a> {
         match finished.change {
             None => {
                 make_certain(&mut node, &stat, now);
-                self.keep_for_other_names(&node, &stat)?;
+                self.links.keep(&node, &stat)?;
             }
             Some(change) => {
                 if let Some(words) = change_in_words(change) {
@@ -468,49 +462,4 @@ impl<'a> Walk<'a> {
         }
         Ok(Looked::Node(Box::new(node)))
     }
-
-    /// The group of a file with several names: its inode and the number of its file system.
-    fn link_group(&mut self, stat: &Stat) -> Option<Vec<u8>> {
-        if stat.links < 2 || stat.kind == NodeType::Directory {
-            return None;
-        }
-        let next = self.file_systems.len();
-        if next >= FILE_SYSTEMS && !self.file_systems.contains_key(&stat.device) {
-            return None;
-        }
-        let number = *self.file_systems.entry(stat.device).or_insert(next as u8);
-        Some([&stat.inode.to_le_bytes()[..], &[number]].concat())
-    }
-
-    /// The node of a file that this walk has read by another name, and that did not change since.
-    fn other_name(&mut self, name: &[u8], stat: &Stat) -> Result<Option<Node>, Error> {
-        if stat.links < 2 {
-            return Ok(None);
-        }
-        let Some(record) = self.links.get(&identity(stat))? else { return Ok(None) };
-        let Ok(mut node) = Node::decode(&record) else { return Ok(None) };
-        if !is_unchanged(&node, stat) {
-            return Ok(None);
-        }
-        node.name = name.to_vec();
-        Ok(Some(node))
-    }
-
-    /// Keeps a node whose file has other names. One that is uncertain is read again for each.
-    fn keep_for_other_names(&mut self, node: &Node, stat: &Stat) -> Result<(), Error> {
-        if stat.links > 1 && node.meta.ctime.is_some() {
-            let mut record = Vec::new();
-            node.encode(&mut record);
-            self.links.put(&identity(stat), &record)?;
-        }
-        Ok(())
-    }
-}
-
-/// Which file of this machine.
-fn identity(stat: &Stat) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&stat.device.to_le_bytes());
-    key[8..].copy_from_slice(&stat.inode.to_le_bytes());
-    key
 }
