@@ -22,8 +22,7 @@ use crate::ops::snapshot::files::entry::{Output, add_problem, change_in_words, i
 use crate::ops::snapshot::files::known::{Earlier, Known};
 use crate::ops::snapshot::files::links::Links;
 use crate::ops::snapshot::files::sources::Trie;
-use crate::ops::snapshot::files::{Counts, FilesRequest};
-use crate::repo::index::Spill;
+use crate::ops::snapshot::files::{Counts, FilesRequest, Observer, Why};
 use crate::repo::{self, Repository};
 
 /// How often an entry is looked at that is another each time.
@@ -35,6 +34,7 @@ pub struct Walk<'a> {
     request: &'a FilesRequest,
     output: Output<'a>,
     known: Known<'a>,
+    observer: &'a dyn Observer,
     describer: Describer,
     links: Links,
     counts: Counts,
@@ -87,12 +87,14 @@ impl<'a> Walk<'a> {
         request: &'a FilesRequest,
         output: Output<'a>,
         known: Known<'a>,
+        observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
         Ok(Walk {
             repo,
             request,
             output,
             known,
+            observer,
             describer: Describer::new(request.with_atime),
             links: Links::new()?,
             counts: Counts::default(),
@@ -239,7 +241,7 @@ impl<'a> Walk<'a> {
         let is_folder = stat.kind == NodeType::Directory;
         let excluded = self.is_excluded(name, is_folder);
         if excluded && trie.is_none() {
-            self.counts.excluded += 1;
+            self.left_out(name, Why::Pattern);
             return Ok(None);
         }
         if is_folder {
@@ -256,6 +258,12 @@ impl<'a> Walk<'a> {
         }
         self.problem(&error.to_string());
         None
+    }
+
+    /// The entry `name` of the innermost folder, or what is in it, is not wanted.
+    fn left_out(&mut self, name: &[u8], why: Why) {
+        self.counts.excluded += 1;
+        self.observer.left_out(&self.path_of(name), why);
     }
 
     fn is_excluded(&self, name: &[u8], is_folder: bool) -> bool {
@@ -290,7 +298,7 @@ impl<'a> Walk<'a> {
         let Some(frame) = self.frames.last() else { return Ok(Looked::Again) };
         let within = frame.device.filter(|_| trie.is_none());
         if within.is_some_and(|device| device != stat.device) {
-            self.counts.excluded += 1;
+            self.left_out(name, Why::FileSystem);
             return self.unread(name, stat, None);
         }
         if self.frames.len() >= limits::TREE_DEPTH_MAX {
@@ -338,9 +346,13 @@ impl<'a> Walk<'a> {
             }
             if self.request.exclude_caches {
                 match is_cache(&folder, &names) {
-                    Ok(true) => names.retain(|name| {
-                        name == CACHE_TAG || trie.is_some_and(|trie| trie.children.contains_key(name))
-                    }),
+                    Ok(true) => {
+                        self.counts.excluded += 1;
+                        self.observer.left_out(&folder.path(), Why::Cache);
+                        names.retain(|name| {
+                            name == CACHE_TAG || trie.is_some_and(|trie| trie.children.contains_key(name))
+                        });
+                    }
                     Ok(false) => {}
                     Err(error) => self.problem_of(&mut node, &error),
                 }
