@@ -118,6 +118,11 @@ pub(super) fn is_mtime(stat: &Stat, time: Timestamp) -> bool {
     is_time(stat.st_mtime, stat.st_mtime_nsec.into(), time)
 }
 
+/// Whether anything about an entry was changed last at that time.
+pub(super) fn is_ctime(stat: &Stat, time: Timestamp) -> bool {
+    is_time(stat.st_ctime, stat.st_ctime_nsec.into(), time)
+}
+
 fn is_time(seconds: i64, nanos: i128, time: Timestamp) -> bool {
     i128::from(seconds) * i128::from(NANOS) + nanos == i128::from(time.0)
 }

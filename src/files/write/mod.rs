@@ -21,7 +21,7 @@
 //! it finds right, while a journal commit for every file would make it many times slower.
 //! [`Target::sync`] at the end makes everything durable at once. After a power failure in between, a
 //! file may have its name, size and times and lack content; the caller that was not told of success
-//! must restore again, to an empty folder or by comparing contents.
+//! must restore again, and compare the contents of what is there.
 //!
 //! Not here: which files are wanted and what they hold, threads, and what the user is told.
 //! Everything may be used from several threads.

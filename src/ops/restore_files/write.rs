@@ -348,10 +348,18 @@ pub(super) fn plan(
         }
         offset = offset.saturating_add(entry.content_len());
     }
-    match file.node.size {
-        Some(size) if size != offset && !job.is_stopped() => {
-            let reason = format!("its lists have {offset} bytes where it should have {size}");
-            file.damage(job, repo::Error::damaged(String::from_utf8_lossy(&file.path), reason))
+    match check_len(&file.node, offset, &file.path) {
+        Err(error) if !job.is_stopped() => file.damage(job, error),
+        _ => Ok(()),
+    }
+}
+
+/// Demands that a file's lists have as many bytes as its node says.
+pub(super) fn check_len(node: &Node, len: u64, path: &[u8]) -> Result<(), repo::Error> {
+    match node.size {
+        Some(size) if size != len => {
+            let reason = format!("its lists have {len} bytes where it should have {size}");
+            Err(repo::Error::damaged(String::from_utf8_lossy(path), reason))
         }
         _ => Ok(()),
     }

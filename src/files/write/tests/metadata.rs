@@ -287,7 +287,7 @@ fn comparing_says_what_differs() {
     let new = root.file(b"x").unwrap();
     new.write_at(b"abc", 0).unwrap();
     let Made::Done { identity, .. } = new.finish(3, &was.meta).unwrap() else { panic!("refused") };
-    let same = |metadata: Vec<What>| Match::Same { identity, linked: false, metadata };
+    let same = |metadata: Vec<What>| Match::Same { identity, linked: false, untouched: false, metadata };
     assert_eq!(root.matches(b"x", &was).unwrap(), same(vec![]));
     let different = |found, why| Match::Different { found, why };
     let file = NodeType::File;
