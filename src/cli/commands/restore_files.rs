@@ -27,7 +27,7 @@ Examples:
 /// was interrupted goes on when it is run again. A file is right if it has the size, the time and the
 /// content that the snapshot says; it is read to find out, unless its inode shows that nobody wrote to
 /// it since. Nothing is ever written outside of DIR. DIR itself keeps its owner and permissions if it
-/// was there.
+/// was there. Files that were immutable or append only (chattr) become so again, last of all.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FilesArgs {

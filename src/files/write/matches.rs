@@ -114,14 +114,28 @@ impl Folder {
         if Identity::of(&stat) != identity || kind_of(&stat) != node.kind {
             return Err(self.changed("change", name));
         }
-        let mut problems = meta::apply(self.shared(), &handle, node.kind, &node.meta, Before::Attributes);
-        problems.extend(meta::seal(self.shared(), &handle, &node.meta));
-        Ok(problems)
+        Ok(meta::apply(self.shared(), &handle, node.kind, &node.meta, Before::Attributes))
     }
 
     /// Opens the regular file `name`, to compare what it holds.
     pub fn source(&self, name: &[u8]) -> Result<Source, files::Error> {
         open_file(self.fd(), name, || Place::source(&self.path_of(name)))
+    }
+
+    /// Sets the flags of `node` that forbid changes on what is called `name`, if that is the entry that
+    /// the node describes and lacks them. When they are set nothing else can be done to it, not even
+    /// another name be made: this comes after everything else.
+    pub fn seal(&self, name: &[u8], node: &Node) -> Result<Option<Problem>, Error> {
+        let Match::Same { identity, metadata, .. } = self.matches(name, node)? else { return Ok(None) };
+        if !metadata.contains(&What::Flags) {
+            return Ok(None);
+        }
+        let fd = hold(self.fd(), name).map_err(self.failed("change", name))?;
+        let handle = Handle::held(&fd);
+        if Identity::of(&handle.stat().map_err(self.failed("change", name))?) != identity {
+            return Err(self.changed("change", name));
+        }
+        Ok(meta::seal(&handle, &node.meta))
     }
 }
 

@@ -60,6 +60,7 @@ pub use file::NewFile;
 pub use folder::{Entries, Entry, Folder};
 pub use handle::Identity;
 pub use matches::{Difference, Match};
+pub use meta::is_sealed;
 pub use name::is_temporary;
 
 /// How a target treats what it finds and what it is given.
@@ -69,8 +70,6 @@ pub struct Options {
     pub numeric_ids: bool,
     /// Whether something of another type, or another content, may be replaced.
     pub replace: bool,
-    /// Whether files that could not be changed get that flag again (immutable, append only).
-    pub seal: bool,
 }
 
 /// What all folders of a target share.

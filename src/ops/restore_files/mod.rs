@@ -16,6 +16,7 @@ mod filter;
 mod links;
 mod report;
 mod restore;
+mod seal;
 mod verify;
 mod walk;
 mod write;
@@ -97,7 +98,7 @@ pub fn restore_files(
     index::refresh(repo, monitor, cancel)?;
     let reader = Arc::new(ChunkReader::new(repo));
     let plan = Plan::new(&reader, snapshot, request, filter)?;
-    let options = Options { numeric_ids: request.numeric_ids, replace: true, seal: false };
+    let options = Options { numeric_ids: request.numeric_ids, replace: true };
     let there = Target::existing(&request.target, options)?;
     let is_new = there.is_none();
     let target = match request.dry_run {
@@ -109,6 +110,7 @@ pub fn restore_files(
     monitor.phase(if plan.dry_run { "comparing" } else { "restoring" }, Count::DoneBytes, total);
     run(&job, &plan, is_new)?;
     if let (false, Some(target)) = (plan.dry_run, &job.target) {
+        seal::seal(&job, &plan)?;
         target.sync()?;
         if request.verify {
             monitor.phase("verifying", Count::DoneBytes, total);

@@ -149,6 +149,7 @@ impl<'j, 'a> Restore<'j, 'a> {
     /// Opens a folder to write in it.
     fn open(&self, node: &Node, path: &[u8], parent: &Arc<FolderWork>) -> Result<Place, Error> {
         let ledger = &self.job.ledger;
+        self.job.meets(&node.meta);
         let need = match self.need(Some(&parent.folder), node) {
             Ok(need) => need,
             Err(error) => return ledger.failed(path, error).map(|()| Place::Failed),
@@ -232,6 +233,7 @@ impl<'j, 'a> Restore<'j, 'a> {
             Ok(need) => need,
             Err(error) => return self.job.ledger.failed(path, error),
         };
+        self.job.meets(&node.meta);
         if let Some(problem) = &node.meta.problem {
             self.job.ledger.tell(Severity::Incomplete, path, "content", problem.clone());
             // Nothing of it was read: what is there is better than nothing.
