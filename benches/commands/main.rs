@@ -1,7 +1,7 @@
 //! Whole commands, measured as a user would: against the least that such work can take (`zstd`,
 //! `pg_dump`) and against the programs that one could use instead, on dumps made up here.
 //!
-//! `cargo bench --bench commands -- --only stdin,second,cat,check,db,files,index,latency,peers`, and
+//! `cargo bench --bench commands -- --only stdin,second,cat,check,db,files,scale,index,latency,peers`, and
 //! `-- --help` for the rest. Everything of one kind is run in turns, A B A B, and medians are
 //! compared, because machines have moods. It prints one table in Markdown; what it is doing
 //! meanwhile goes to standard error.
@@ -17,6 +17,7 @@ mod machine;
 mod measure;
 mod peers;
 mod report;
+mod scale;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
@@ -46,6 +47,8 @@ pub enum Part {
     Db,
     /// A file tree and photos, against tar, find and cp
     Files,
+    /// Very many files in a folder, and in a tree
+    Scale,
     /// An index of very many chunks
     Index,
     /// A first snapshot over a slow network
@@ -73,6 +76,10 @@ pub struct Args {
     /// How often each is run; the median counts
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
+
+    /// Files in one folder, for `scale`; the tree has ten times as many
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub entries: u64,
 
     /// Chunks in the index
     #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -138,6 +145,9 @@ fn measure_all(args: Args) -> Result<bool> {
     }
     if bench.args.wants(Part::Files) {
         files::measure(&mut bench)?;
+    }
+    if bench.args.wants(Part::Scale) {
+        scale::measure(&mut bench)?;
     }
     if bench.args.wants(Part::Index) {
         index::measure(&mut bench)?;

@@ -6,6 +6,7 @@ use crate::index;
 use crate::latency;
 use crate::peers::RESTIC;
 use crate::report::Report;
+use crate::scale;
 use crate::streams;
 use crate::vault::NAME;
 
@@ -88,7 +89,8 @@ pub fn all(report: &Report) -> Vec<Target> {
         (index::OPEN, NAME, 256.0),
         (index::REBUILD, NAME, 256.0),
     ];
-    for (task, who, most) in peaks {
+    let of_scale = scale::FOLDER.into_iter().chain(scale::TREE).map(|task| (task, NAME, 256.0));
+    for (task, who, most) in peaks.into_iter().chain(of_scale) {
         at_most(&format!("memory: {task}"), "MB", most, report.peak(task, who).map(|bytes| bytes / 1e6));
     }
     let mut at_least = |what: &str, unit, least, value: Option<f64>| {

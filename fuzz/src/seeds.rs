@@ -35,6 +35,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("root", bodies(vault)),
         ("segment", segments()),
         ("tree_and_lists", trees(vault)),
+        ("tree_walk", wild_trees()),
     ]
 }
 
@@ -229,6 +230,79 @@ fn dumps(vault: &Vault) -> Vec<Seed> {
     seeds.push(seed("nothing", [&[0; 6][..], &bytes].concat()));
     seeds.push(seed("plain-sql", [&[1; 6][..], b"--\n-- PostgreSQL database dump\n--\n"].concat()));
     seeds.push(seed("recipe", [&[0; 6][..], &vault.dump.recipe].concat()));
+    seeds
+}
+
+/// A file of a wild tree whose name has this number, with the content of the files outside.
+fn wild_file(name: u8) -> Vec<u8> {
+    [&[name, 0, 1, 3, 0, 0], PLAIN_META].concat()
+}
+
+fn wild_link(name: u8, to: u8) -> Vec<u8> {
+    [&[name, 13], PLAIN_META, &[to]].concat()
+}
+
+fn wild_folder(name: u8, listing: &[u8], more: u8) -> Vec<u8> {
+    [&[name, 3], listing, &[more], PLAIN_META].concat()
+}
+
+/// A listing that is stored in that way.
+fn wild_listing(nodes: &[Vec<u8>], how: u8) -> Vec<u8> {
+    // Behind it a byte for each chunk and list, which is no lie.
+    [&[nodes.len() as u8][..], &nodes.concat(), &[how], &vec![0; nodes.len() + 2]].concat()
+}
+
+/// Nothing special but a mode, and a time of 1970.
+const PLAIN_META: &[u8] = &[0, 0xa4, 1, 9, 0, 0, 0, 0, 0, 0, 0];
+
+/// Wild trees, each restored in a few ways.
+fn wild_trees() -> Vec<Seed> {
+    let [a, b, d, e, f, sub] = [48, 49, 51, 52, 53, 54];
+    let one = |node: Vec<u8>, how| wild_listing(&[node], how);
+    let below = one(wild_file(f), 1);
+    let mut trees: Vec<(String, Vec<u8>)> =
+        (a..a + 24).map(|name| (format!("name-{}", name - a), one(wild_file(name), 1))).collect();
+    let mut add = |name: &str, tree: Vec<u8>| trees.push((name.into(), tree));
+    add("empty", vec![0]);
+    add("link-and-below", wild_listing(&[wild_link(a, 1), wild_folder(a, &below, 0)], 0xf1));
+    add("below-and-link", wild_listing(&[wild_folder(a, &below, 0), wild_link(a, 1)], 1));
+    add(
+        "names-of-all",
+        wild_listing(&[wild_file(a), wild_file(b), wild_link(d, 3), wild_folder(e, &below, 0)], 0),
+    );
+    add("through-a-list", wild_listing(&[wild_folder(a, &wild_listing(&[wild_file(b)], 8), 0)], 8));
+    add("two-of-one-name", wild_listing(&[wild_file(a), wild_file(a)], 0x11));
+    for (name, more) in [("nest-3", 0xf0), ("nest-20", 0xf1), ("nest-200", 0xf2), ("nest-4200", 0xf3)] {
+        add(name, one(wild_folder(d, &below, more), 0));
+    }
+    let twins =
+        one(wild_folder(sub, &one(wild_folder(d, &one(wild_folder(e, &below, 0xe0), 0), 0xe0), 0), 0xe0), 0);
+    add("twins", twins);
+    for kind in 7..12 {
+        add(&format!("kind-{kind}"), one([&[a, kind, 1][..], PLAIN_META, &[1, 3, 0, 0]].concat(), 0));
+    }
+    for (n, entry) in
+        [&[4, 0][..], &[4, 2], &[4, 3], &[5, 0, 16], &[6, 9], &[3, 0xff], &[0, 3, b'x', b'y', b'z', 0]]
+            .into_iter()
+            .enumerate()
+    {
+        let file = [&[a, 0, 1][..], entry, &[0], PLAIN_META].concat();
+        add(&format!("content-{n}"), one(file, 0));
+    }
+    for bits in [2, 4, 8, 16, 32, 64, 128] {
+        let meta = [bits, 0xff, 0x0f, 1, 1, 9, 9, 9, 9, 9, 9, 9, 9, 0, 4, b'a', b'b', b'c', b'd'];
+        add(&format!("meta-{bits}"), one([&[a, 0, 1, 3, 0, 0][..], &meta].concat(), 0));
+    }
+    // To a new folder and over all traps, and some in another way.
+    let others = [[4, 0xff], [0x7a, 0xff], [0x88, 0x11]].into_iter().cycle();
+    let mut seeds = Vec::new();
+    for ((name, tree), other) in trees.into_iter().zip(others) {
+        let mut add =
+            |how: &str, way: [u8; 2]| seeds.push(seed(format!("{name}-{how}"), [&way[..], &tree].concat()));
+        add("new", [2, 0]);
+        add("over", [1, 0xff]);
+        add("else", other);
+    }
     seeds
 }
 

@@ -105,19 +105,7 @@ impl Folder {
 
     /// Opens the regular file `name` for reading. Anything else is an error, and is not waited for.
     pub fn open_file(&self, name: &[u8]) -> Result<Source, Error> {
-        const ACTION: &str = "open";
-        let opened = check(name).and_then(|()| {
-            let fd = open_quietly(self.fd.as_fd(), name, FILE)?;
-            let stat = Stat::of(&fd)?;
-            Ok((fd, stat))
-        });
-        match opened {
-            Ok((fd, stat)) if stat.kind == NodeType::File => {
-                Ok(Source::new(fd, stat, self.place.child(name)))
-            }
-            Ok(_) => Err(Error::other_type(ACTION, self.path_of(name), "regular file")),
-            Err(errno) => Err(self.error(ACTION, name, errno)),
-        }
+        open_file(self.fd.as_fd(), name, || self.place.child(name))
     }
 
     /// The path that the user gave, and the names below it. For messages: it may be too long for a call.
@@ -148,6 +136,21 @@ impl Folder {
 impl AsFd for Folder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Opens the regular file `name` of the open folder `at`, which lies at `place`, for reading.
+pub(super) fn open_file(at: BorrowedFd<'_>, name: &[u8], place: impl Fn() -> Place) -> Result<Source, Error> {
+    const ACTION: &str = "open";
+    let opened = check(name).and_then(|()| {
+        let fd = open_quietly(at, name, FILE)?;
+        let stat = Stat::of(&fd)?;
+        Ok((fd, stat))
+    });
+    match opened {
+        Ok((fd, stat)) if stat.kind == NodeType::File => Ok(Source::new(fd, stat, place())),
+        Ok(_) => Err(Error::other_type(ACTION, place().path(), "regular file")),
+        Err(errno) => Err(Error::new(ACTION, place().path(), errno)),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::program::Sandbox;
 
 /// A sandbox with a small tree, and its path.
@@ -80,6 +82,24 @@ fn a_dry_run_stores_nothing() {
     );
     assert!(said.text().ends_with("  0 unchanged, 0 changed, 3 new; 3 B would be read\n"), "{}", said.text());
     assert!(sandbox.snapshots().is_empty());
+}
+
+#[test]
+fn a_dry_run_names_what_it_leaves_out() {
+    let (sandbox, tree) = with_tree();
+    let args = ["snapshot", "files", "--dry-run", "--exclude", "*.log", &tree];
+    let said = sandbox.run(&[&args[..], &["-v"]].concat());
+    let line = format!("left out   {tree}/folder/b.log: a pattern excludes it\n");
+    assert!(said.stdout.starts_with(line.as_bytes()), "{said:?}");
+    assert!(said.stderr.contains(&format!("{tree}/a.txt")), "what would be read: {}", said.stderr);
+    let said = sandbox.run(&[&args[..], &["--json"]].concat());
+    let lines: Vec<Value> = said.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let path = format!("{tree}/folder/b.log");
+    assert_eq!(lines[0], json!({ "message_type": "left_out", "path": path, "why": "pattern" }));
+    assert_eq!((&lines[1]["message_type"], &lines[1]["excluded"]), (&json!("summary"), &json!(1)));
+    assert_eq!(lines.len(), 2);
+    // Otherwise only their number is told.
+    assert!(!sandbox.run(&args).text().contains("b.log"));
 }
 
 #[test]

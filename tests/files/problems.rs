@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kamba_vault::base::clock::Cancel;
 use kamba_vault::base::monitor::{Monitor, Recorder};
-use kamba_vault::ops::snapshot::{MadeFiles, snapshot_files};
+use kamba_vault::ops::snapshot::{Deaf, MadeFiles, snapshot_files};
 
 use crate::scene::{Scene, snapshot};
 use crate::support;
@@ -33,6 +33,7 @@ fn meanwhile(scene: &Scene, act: impl Fn(&Path) + Send + Sync + 'static) -> (Mad
         &scene.repo,
         &support::provenance(),
         &scene.request(),
+        &Deaf,
         monitor.clone(),
         &Cancel::new(),
     );

@@ -11,7 +11,7 @@ use kamba_vault::base::monitor::{Recorder, Silent};
 use kamba_vault::files::exclude::Exclude;
 use kamba_vault::format::node::Node;
 use kamba_vault::ops;
-use kamba_vault::ops::snapshot::{Counts, FilesRequest, MadeFiles, Provenance, snapshot_files};
+use kamba_vault::ops::snapshot::{Counts, Deaf, FilesRequest, MadeFiles, Provenance, snapshot_files};
 use kamba_vault::repo::read::{ChunkReader, ContentReader, Entries};
 use kamba_vault::repo::{Environment, Repository, index, roots};
 use kamba_vault::storage::{Backend, Memory};
@@ -107,7 +107,7 @@ pub fn snapshot_as(
     request: &FilesRequest,
 ) -> (Result<MadeFiles, ops::Error>, Vec<String>) {
     let recorder = Arc::new(Recorder::default());
-    let made = snapshot_files(repo, provenance, request, recorder.clone(), &Cancel::new());
+    let made = snapshot_files(repo, provenance, request, &Deaf, recorder.clone(), &Cancel::new());
     (made, recorder.lines())
 }
 

@@ -2,13 +2,13 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use kamba_vault::base::clock::{Cancel, Timestamp};
 use kamba_vault::base::monitor::Silent;
 use kamba_vault::format::node::NodeType;
-use kamba_vault::ops::snapshot::{FilesRequest, plan_files};
+use kamba_vault::ops::snapshot::{Deaf, FilesRequest, Observer, Why, plan_files};
 
 use crate::scene::{self, Scene, exclude, snapshot};
 use crate::support;
@@ -132,13 +132,40 @@ fn a_plan_stores_nothing_and_says_what_would_be_read() {
     let before = support::objects(&scene.memory);
     let plan = || {
         let request = scene.request();
-        plan_files(&scene.repo, &support::provenance(), &request, Arc::new(Silent), &Cancel::new()).unwrap()
+        plan_files(&scene.repo, &support::provenance(), &request, &Deaf, Arc::new(Silent), &Cancel::new())
+            .unwrap()
     };
     let counts = plan();
     assert_eq!((counts.unchanged, counts.new, counts.read_bytes), (1, 1, 1000));
     assert_eq!(plan(), counts, "nothing was noted either");
     assert!(support::objects(&scene.memory) == before);
     assert_eq!(scene.counts(), counts);
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<(PathBuf, Why)>>);
+
+impl Observer for Heard {
+    fn left_out(&self, path: &Path, why: Why) {
+        self.0.lock().unwrap().push((path.to_owned(), why));
+    }
+}
+
+#[test]
+fn what_is_left_out_is_named() {
+    let scene = Scene::new();
+    for name in ["a.log", "b", "out/c", "cache/d", "cache/e"] {
+        scene.file(name, b"");
+    }
+    scene.file("cache/CACHEDIR.TAG", b"Signature: 8a477f597d28d172789f06886806bc55");
+    let request =
+        FilesRequest { exclude: exclude(&["*.log", "out"]), exclude_caches: true, ..scene.request() };
+    let heard = Heard::default();
+    let (monitor, cancel) = (Arc::new(Silent), Cancel::new());
+    let counts = plan_files(&scene.repo, &support::provenance(), &request, &heard, monitor, &cancel).unwrap();
+    assert_eq!(counts.excluded, 3);
+    let expected = [("a.log", Why::Pattern), ("cache", Why::Cache), ("out", Why::Pattern)];
+    assert_eq!(heard.0.into_inner().unwrap(), expected.map(|(name, why)| (scene.at(name), why)));
 }
 
 #[test]

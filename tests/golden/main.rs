@@ -1,12 +1,14 @@
-//! Golden repositories: one per version of the format, made once and kept for ever. Every build must
-//! open, check and read all of them. `KAMBA_BLESS_GOLDEN=1` makes the present version's where it is
-//! missing; it never changes one that is there.
+//! Golden repositories: two per version of the format, one of streams and a database and one of a file
+//! tree, made once and kept for ever. Every build must open, check and read all of them.
+//! `KAMBA_BLESS_GOLDEN=1` makes the present version's where they are missing; it never changes one that
+//! is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod dump;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,9 @@ use kamba_vault::format::header::{Header, Kind, VERSION};
 use kamba_vault::format::keyring::Keyring;
 use kamba_vault::format::keyslot::{self, Argon, KeySlot, SlotKind};
 use kamba_vault::format::name::keyslot_name;
+use kamba_vault::format::root::SnapshotKind;
+use kamba_vault::ops::restore_files::{Deaf, FilesRequest, Severity, restore_files};
+use kamba_vault::repo::roots::Snapshot;
 use kamba_vault::repo::{Credentials, Environment, Repository, read_key_file, roots};
 use kamba_vault::storage::{Backend, Local};
 use kamba_vault::vfs::{EntryKind, View};
@@ -77,7 +82,7 @@ fn read_everything(repo: &Repository) -> Expected {
 fn walk(view: &View, snapshot: &str, read: &mut Expected) {
     kamba_vault::ops::look::walk(view, &view.root(), "", true, &mut |path, entry| {
         // What is made of the head for people may be made better.
-        let path = std::str::from_utf8(path).unwrap();
+        let path = path.escape_ascii().to_string();
         if entry.kind == EntryKind::File && !path.ends_with("/schema.sql") {
             let mut bytes = Vec::new();
             view.write(entry, &mut bytes, &Silent)?;
@@ -109,29 +114,53 @@ fn every_golden_repository_opens_checks_and_reads() {
     }
 }
 
+#[test]
+fn every_golden_tree_has_its_nodes_and_is_restored() {
+    let is_tree = |version: &PathBuf| version.to_string_lossy().ends_with(TREE);
+    let trees: Vec<_> = versions().into_iter().filter(is_tree).collect();
+    assert!(!trees.is_empty(), "there is no golden tree");
+    for version in trees {
+        let scratch = tempfile::tempdir().unwrap();
+        let repo = open(&version, scratch.path());
+        let snapshot = tree_in(&repo);
+        let expected = std::fs::read(version.join("nodes.json")).unwrap();
+        let expected: tree::Nodes = serde_json::from_slice(&expected).unwrap();
+        let nodes = tree::nodes(&repo, &snapshot);
+        for (path, node) in &expected {
+            assert_eq!(nodes.get(path), Some(node), "{version:?}: {path}");
+        }
+        assert_eq!(nodes.len(), expected.len(), "{version:?}");
+        let target = scratch.path().join("target");
+        let request = FilesRequest { target, verify: true, numeric_ids: true, ..FilesRequest::default() };
+        let cancel = Cancel::new();
+        let report = restore_files(&repo, &snapshot, &request, &Deaf, &Silent, &cancel).unwrap();
+        let count = |severity| report.count(severity);
+        // What a later version knows, and without root's rights the devices.
+        let failed = if rustix::process::geteuid().is_root() { 1 } else { 3 };
+        assert_eq!((count(Severity::Damaged), count(Severity::Failed)), (0, failed), "{report:#?}");
+        let content =
+            |((of, what), _): &((Severity, String), u64)| *of == Severity::Differs && what == "content";
+        assert_eq!(report.troubles.clone().into_iter().find(content), None);
+    }
+}
+
+/// The snapshot of a file tree.
+fn tree_in(repo: &Repository) -> Snapshot {
+    let listing = roots::list(repo, &Cancel::new()).unwrap();
+    listing.snapshots.into_iter().find(|snapshot| snapshot.root.kind == SnapshotKind::Files).unwrap()
+}
+
+/// How the name of a repository with a file tree ends.
+const TREE: &str = "-files";
+
 /// Makes the repository of the present version, if it is not there: streams of several kinds, one twice,
 /// one large enough for list chunks, one that does not compress; a database; a second keyslot with a
 /// passphrase; a session that died, whose lease has expired, and that was fenced.
 #[test]
 fn the_present_version_has_a_golden_repository() {
-    let version = folder().join(format!("v{VERSION}"));
-    if version.is_dir() {
-        return;
-    }
-    assert!(
-        std::env::var_os("KAMBA_BLESS_GOLDEN").is_some(),
-        "run with KAMBA_BLESS_GOLDEN=1 to make {version:?}"
-    );
-    std::fs::create_dir_all(&version).unwrap();
-    let key = support::credentials().key_file.unwrap();
-    std::fs::write(version.join("key"), keyslot::encode_key_file(&key).as_bytes()).unwrap();
-    std::fs::write(version.join("passphrase"), PASSPHRASE).unwrap();
-    let backend: Arc<dyn Backend> = Arc::new(Local::open(version.join("repository")).unwrap());
-    support::init(&backend);
+    let Some((version, backend)) = missing(&format!("v{VERSION}")) else { return };
     let cache = tempfile::tempdir().unwrap();
     let repo = support::open(&backend, cache.path());
-    let (name, slot) = passphrase_slot(repo.keys().ring());
-    backend.put_new(&name, &slot).unwrap();
     let large = support::rows(1, 600_000);
     support::snapshot(&repo, "large", &large).unwrap();
     support::snapshot(&repo, "large", &[&large[..], b"and one line more\n"].concat()).unwrap();
@@ -144,6 +173,42 @@ fn the_present_version_has_a_golden_repository() {
     let whole = read.iter().find(|(path, _)| path.ends_with("shop/database.dump")).unwrap().1;
     assert_eq!(*whole, hex(&kamba_vault::crypto::hash(&dump)));
     std::fs::write(version.join("expected.json"), serde_json::to_vec_pretty(&read).unwrap()).unwrap();
+}
+
+/// The same for a file tree with everything in it, and a stream.
+#[test]
+fn the_present_version_has_a_golden_tree() {
+    let Some((version, backend)) = missing(&format!("v{VERSION}{TREE}")) else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let repo = support::open(&backend, cache.path());
+    support::snapshot(&repo, "beside", b"a stream").unwrap();
+    tree::snapshot(&repo);
+    die_and_be_fenced(&backend);
+    let (read, nodes) = (read_everything(&repo), tree::nodes(&repo, &tree_in(&repo)));
+    std::fs::write(version.join("expected.json"), serde_json::to_vec_pretty(&read).unwrap()).unwrap();
+    std::fs::write(version.join("nodes.json"), serde_json::to_vec_pretty(&nodes).unwrap()).unwrap();
+}
+
+/// A new repository with two keyslots in that golden folder, unless there is one.
+fn missing(name: &str) -> Option<(PathBuf, Arc<dyn Backend>)> {
+    let version = folder().join(name);
+    if version.is_dir() {
+        return None;
+    }
+    assert!(
+        std::env::var_os("KAMBA_BLESS_GOLDEN").is_some(),
+        "run with KAMBA_BLESS_GOLDEN=1 to make {version:?}"
+    );
+    std::fs::create_dir_all(&version).unwrap();
+    let key = support::credentials().key_file.unwrap();
+    std::fs::write(version.join("key"), keyslot::encode_key_file(&key).as_bytes()).unwrap();
+    std::fs::write(version.join("passphrase"), PASSPHRASE).unwrap();
+    let backend: Arc<dyn Backend> = Arc::new(Local::open(version.join("repository")).unwrap());
+    support::init(&backend);
+    let cache = tempfile::tempdir().unwrap();
+    let (name, slot) = passphrase_slot(support::open(&backend, cache.path()).keys().ring());
+    backend.put_new(&name, &slot).unwrap();
+    Some((version, backend))
 }
 
 const PASSPHRASE: &str = "correct horse battery staple";

@@ -2,15 +2,18 @@
 //! nothing is deleted that is not the snapshot's to delete.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use kamba_vault::base::clock::Timestamp;
 use kamba_vault::base::id::SessionId;
 use kamba_vault::format::node::FileMeta;
 use kamba_vault::ops::restore_files::{Action, FilesRequest, Severity};
 
-use crate::support::Vault;
-use crate::tree::{Heard, Item, Tree, file, look, meta, restore, symlink, to, try_restore};
+use crate::support::{Vault, noise};
+use crate::tree::{
+    Heard, Item, THEN, Tree, file, linked, look, meta, restore, set_mtime, symlink, to, try_restore,
+};
 
 /// A snapshot of `/srv`, restored to a folder.
 fn restored() -> (Vault, SessionId, tempfile::TempDir) {
@@ -76,6 +79,63 @@ fn only_what_has_to_be_is_changed_and_a_dry_run_says_what() {
     let again = restore(&vault.repo, &id, &FilesRequest { verify: true, ..request });
     assert_eq!((again.unchanged, again.verified), (10, 6));
     assert_eq!(again.created + again.overwritten + again.repaired + again.deleted, 0);
+}
+
+/// Writes other bytes of the same number, and puts the time back.
+fn forge(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, bytes.iter().map(|byte| byte ^ 0x20).collect::<Vec<_>>()).unwrap();
+    set_mtime(path, THEN);
+}
+
+#[test]
+fn content_is_compared_where_size_and_time_are_right() {
+    let mut tree = Tree::default();
+    tree.put("srv/right", file(noise(1, 70_000))).put("srv/forged", file(noise(2, 70_000)));
+    for name in ["srv/one", "srv/two"] {
+        tree.put(name, linked("pair", "of the same file"));
+    }
+    let vault = Vault::new();
+    let id = tree.commit(&vault.repo, "/srv");
+    let temp = tempfile::tempdir().unwrap();
+    restore(&vault.repo, &id, &to(temp.path()));
+    let at = |name: &str| temp.path().join("srv").join(name);
+    ["forged", "two"].iter().for_each(|name| forge(&at(name)));
+    let right = look(&at(""))[Path::new("right")].clone();
+
+    let quick = FilesRequest { quick: true, ..to(temp.path()) };
+    assert_eq!(restore(&vault.repo, &id, &quick).unchanged, 5, "by size and time nothing is wrong");
+    let dry = FilesRequest { dry_run: true, ..to(temp.path()) };
+    let (planned, done) = (Heard::default(), Heard::default());
+    try_restore(&vault.repo, &id, &dry, &planned).unwrap();
+    try_restore(&vault.repo, &id, &to(temp.path()), &done).unwrap();
+    // The other name of a file that is written anew is made anew.
+    for heard in [&planned, &done] {
+        assert_eq!(heard.paths(Action::Overwrite), ["srv/forged", "srv/one", "srv/two"]);
+    }
+    assert!(fs::read(at("forged")).unwrap() == noise(2, 70_000));
+    assert_eq!(fs::read(at("two")).unwrap(), b"of the same file");
+    assert_eq!(at("one").metadata().unwrap().ino(), at("two").metadata().unwrap().ino());
+    assert_eq!(look(&at(""))[Path::new("right")], right, "it is not touched");
+    assert_eq!(restore(&vault.repo, &id, &to(temp.path())).unchanged, 5);
+}
+
+#[test]
+fn a_file_that_nobody_can_have_written_to_is_not_read() {
+    let (vault, _, temp) = restored();
+    let stat = temp.path().join("srv/b").metadata().unwrap();
+    let ctime = stat.ctime() * 1_000_000_000 + stat.ctime_nsec();
+    // What the snapshot has is another content: only who reads the file can tell.
+    for (ctime, inode, overwritten) in
+        [(ctime, stat.ino(), 0), (ctime + 1, stat.ino(), 1), (ctime, stat.ino() + 1, 1)]
+    {
+        let mut tree = Tree::default();
+        let known = FileMeta { ctime: Some(Timestamp(ctime)), inode: Some(inode), ..meta(0o644) };
+        tree.put("b", Item::File(known, b"CONTENT OF b".to_vec()));
+        let id = tree.commit(&vault.repo, "/");
+        let dry = FilesRequest { dry_run: true, ..to(&temp.path().join("srv")) };
+        assert_eq!(restore(&vault.repo, &id, &dry).overwritten, overwritten);
+    }
 }
 
 #[test]

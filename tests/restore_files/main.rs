@@ -12,4 +12,5 @@ mod commands;
 mod hostile;
 mod in_place;
 mod kinds;
+mod sealed;
 mod tree;

@@ -19,6 +19,7 @@ use kamba_vault::ops::restore_files::{Action, FilesRequest, Observer, Report, Tr
 use kamba_vault::repo::Repository;
 use kamba_vault::repo::roots;
 use kamba_vault::repo::session::Session;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use crate::support;
 
@@ -218,6 +219,13 @@ fn look_below(top: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, String>) 
             look_below(top, &path, found);
         }
     }
+}
+
+/// Sets when a file was changed.
+pub fn set_mtime(path: &Path, nanos: i64) {
+    let time = Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
 /// The path of a name of any bytes.

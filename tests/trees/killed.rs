@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::look::{assert_same, look};
-use crate::maker::{Dice, Owner, is_root, make};
+use crate::maker::{Dice, Owner, make};
 use crate::program::wait_for;
 use crate::vault::Vault;
 
@@ -30,9 +30,9 @@ fn count(folder: &Path) -> usize {
 
 #[test]
 fn what_was_killed_goes_on_and_is_complete() {
-    let vault = Vault::new(&std::env::temp_dir(), Owner::Root);
+    let vault = Vault::new(&std::env::temp_dir(), Owner::Runner);
     let tree = vault.path("tree");
-    make(&tree, 5, if is_root() { Owner::Root } else { Owner::Nobody });
+    make(&tree, 5, Owner::Runner);
     let (mut dice, many) = (Dice(3), tree.join("many"));
     fs::create_dir(&many).unwrap();
     for n in 0..1500 {

@@ -11,5 +11,6 @@ mod killed;
 mod look;
 mod maker;
 mod moving;
+mod scale;
 mod vault;
 mod whole;

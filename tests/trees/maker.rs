@@ -37,10 +37,12 @@ impl Dice {
     }
 }
 
-/// Who the tree belongs to; only root's has what root alone may restore.
+/// Who the tree belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    Root,
+    /// Whoever runs the tests. Root's has what root alone may restore.
+    Runner,
+    /// Nobody, whom only root can be.
     Nobody,
 }
 

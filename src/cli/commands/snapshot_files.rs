@@ -1,5 +1,6 @@
 //! `snapshot files`: its arguments, and what it says of a snapshot that it made or would make.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -12,11 +13,12 @@ use crate::base::clock::Timestamp;
 use crate::base::units;
 use crate::cli::commands::snapshot::{self, Document, Provenance};
 use crate::cli::context::Context;
+use crate::cli::entries::text_and_bytes;
 use crate::cli::exit::{Done, Failure};
 use crate::cli::text::{self, printable};
 use crate::cli::time;
 use crate::files::exclude::Exclude;
-use crate::ops::snapshot::{Counts, FilesRequest, MadeFiles, plan_files, snapshot_files};
+use crate::ops::snapshot::{Counts, FilesRequest, MadeFiles, Observer, Why, plan_files, snapshot_files};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,6 +70,8 @@ pub struct FilesArgs {
     pub time: Option<String>,
 
     /// Walk, but read and store nothing: say what would be read
+    ///
+    /// With -v or --json, what would be left out is named as well, and with -v what would be read.
     #[arg(long)]
     pub dry_run: bool,
 
@@ -93,12 +97,14 @@ pub fn run(args: FilesArgs, context: &Context) -> Result<Done, Failure> {
     let repository = context.open()?;
     let provenance = snapshot::provenance(args.provenance, context);
     let (monitor, cancel) = (context.monitor(), &context.cancel);
+    let lines = Lines { context, on: args.dry_run && context.json() || context.global.verbose > 0 };
     if args.dry_run {
-        let counts = plan_files(&repository, &provenance, &request, monitor, cancel)?;
-        context.result(&CountsDocument::from(&counts), || plan_words(&counts))?;
+        let counts = plan_files(&repository, &provenance, &request, &lines, monitor, cancel)?;
+        let document = PlanDocument { message_type: "summary", counts: CountsDocument::from(&counts) };
+        context.result(&document, || plan_words(&counts))?;
         return Ok(done(&counts));
     }
-    let made = snapshot_files(&repository, &provenance, &request, monitor, cancel)?;
+    let made = snapshot_files(&repository, &provenance, &request, &lines, monitor, cancel)?;
     let document = MadeDocument {
         snapshot: snapshot::document(&made.made, &provenance),
         counts: CountsDocument::from(&made.counts),
@@ -132,6 +138,53 @@ fn paths_in(file: &Path) -> Result<Vec<PathBuf>, Failure> {
     let end = if bytes.contains(&0) { 0 } else { b'\n' };
     let paths = bytes.split(|byte| *byte == end).filter(|path| !path.is_empty());
     Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
+}
+
+/// Prints a line for each entry that is left out, while the walk runs.
+struct Lines<'a> {
+    context: &'a Context,
+    on: bool,
+}
+
+/// What is left out, for programs.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    message_type: &'static str,
+    path: Cow<'a, str>,
+    /// Hexadecimal, where the path is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
+    why: &'static str,
+}
+
+impl Observer for Lines<'_> {
+    fn left_out(&self, path: &Path, why: Why) {
+        if !self.on {
+            return;
+        }
+        let (name, words) = match why {
+            Why::Pattern => ("pattern", "a pattern excludes it"),
+            Why::Cache => ("cache", "its content: it is a cache"),
+            Why::FileSystem => ("file_system", "its content: it is in another file system"),
+        };
+        let (path, path_bytes) = text_and_bytes(path.as_os_str().as_bytes());
+        // A reader that left, or a full disk, does not stop a snapshot: the result comes to it later.
+        let _ = match self.context.json() {
+            true => {
+                let line = LeftOut { message_type: "left_out", path, path_bytes, why: name };
+                self.context.output.json(&line)
+            }
+            false => self.context.output.text(&format!("left out   {}: {words}\n", printable(&path))),
+        };
+    }
+}
+
+/// A snapshot that would be made, for programs.
+#[derive(Serialize)]
+struct PlanDocument {
+    message_type: &'static str,
+    #[serde(flatten)]
+    counts: CountsDocument,
 }
 
 /// A snapshot of files, for programs.

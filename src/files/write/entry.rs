@@ -130,8 +130,7 @@ impl Folder {
         if kind_of(&stat) != node.kind || stat.st_nlink != 1 || !is_device(&stat, node) {
             return Err(self.changed("create", name));
         }
-        let mut problems = meta::apply(self.shared(), &handle, node.kind, &node.meta, self.before());
-        problems.extend(meta::seal(self.shared(), &handle, &node.meta));
+        let problems = meta::apply(self.shared(), &handle, node.kind, &node.meta, self.before());
         Ok(Made::Done { identity: Identity::of(&stat), problems })
     }
 

@@ -93,11 +93,9 @@ impl NewFile {
         }
         let shared = self.folder.shared();
         let handle = Handle::open(self.file.as_fd());
-        let mut problems = meta::apply(shared, &handle, NodeType::File, meta, self.folder.before());
+        let problems = meta::apply(shared, &handle, NodeType::File, meta, self.folder.before());
         self.publish()?;
         self.temporary.clear();
-        // A file that may not be changed could not be renamed either.
-        problems.extend(meta::seal(self.folder.shared(), &Handle::open(self.file.as_fd()), meta));
         Ok(Made::Done { identity: self.identity, problems })
     }
 

@@ -165,9 +165,7 @@ impl Folder {
             }
             _ => meta,
         };
-        let mut problems = meta::apply(&held.shared, &handle, NodeType::Directory, meta, before);
-        problems.extend(meta::seal(&held.shared, &handle, meta));
-        problems
+        meta::apply(&held.shared, &handle, NodeType::Directory, meta, before)
     }
 
     /// Every entry of the folder, in no order, but for files that are being written.

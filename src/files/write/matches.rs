@@ -1,13 +1,19 @@
-//! Comparing what is there with what should be, without reading content, so that a restore in place
-//! leaves alone what is right and mends metadata where only they are not.
+//! Comparing what is there with what should be, so that a restore in place leaves alone what is right
+//! and mends metadata where only they are not.
 //!
-//! A file with the size and the time of change of the snapshot counts as unchanged, as in a
-//! snapshot's own comparison with its parent. Here the time can be put back by anybody who may write
-//! the file; who must be sure restores to an empty folder.
+//! Content is not read here. A file with the size and the time of change of the snapshot looks right,
+//! but that time can be put back by anybody who may write the file, and stands on a file whose content
+//! was lost in a power failure. It is certain only where the inode and its own time of change, which
+//! nobody can set, are those of the snapshot as well (D-6); for all others the caller compares what
+//! [`Folder::source`] reads.
 
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
+use crate::files;
+use crate::files::folder::open_file;
+use crate::files::place::Place;
+use crate::files::source::Source;
 use crate::files::write::entry::is_device;
 use crate::files::write::error::{Error, Problem, What};
 use crate::files::write::folder::Folder;
@@ -33,6 +39,8 @@ pub enum Match {
         identity: Identity,
         /// Whether the inode has other names as well.
         linked: bool,
+        /// Whether nothing can have written to it since the snapshot.
+        untouched: bool,
         /// Metadata that differ: none, and nothing has to be done.
         metadata: Vec<What>,
     },
@@ -88,10 +96,12 @@ impl Folder {
         }
         let metadata = meta::differences(self.shared(), &handle, node.kind, &node.meta, &stat);
         let linked = node.kind != NodeType::Directory && stat.st_nlink > 1;
+        let untouched = node.meta.inode == Some(stat.st_ino)
+            && node.meta.ctime.is_some_and(|time| meta::is_ctime(&stat, time));
         if linked && node.meta.link_group.is_none() && !metadata.is_empty() {
             return different(Difference::Links);
         }
-        Ok(Match::Same { identity, linked, metadata })
+        Ok(Match::Same { identity, linked, untouched, metadata })
     }
 
     /// Puts the metadata of `node` on what is called `name`, which must still be the inode that
@@ -104,9 +114,28 @@ impl Folder {
         if Identity::of(&stat) != identity || kind_of(&stat) != node.kind {
             return Err(self.changed("change", name));
         }
-        let mut problems = meta::apply(self.shared(), &handle, node.kind, &node.meta, Before::Attributes);
-        problems.extend(meta::seal(self.shared(), &handle, &node.meta));
-        Ok(problems)
+        Ok(meta::apply(self.shared(), &handle, node.kind, &node.meta, Before::Attributes))
+    }
+
+    /// Opens the regular file `name`, to compare what it holds.
+    pub fn source(&self, name: &[u8]) -> Result<Source, files::Error> {
+        open_file(self.fd(), name, || Place::source(&self.path_of(name)))
+    }
+
+    /// Sets the flags of `node` that forbid changes on what is called `name`, if that is the entry that
+    /// the node describes and lacks them. When they are set nothing else can be done to it, not even
+    /// another name be made: this comes after everything else.
+    pub fn seal(&self, name: &[u8], node: &Node) -> Result<Option<Problem>, Error> {
+        let Match::Same { identity, metadata, .. } = self.matches(name, node)? else { return Ok(None) };
+        if !metadata.contains(&What::Flags) {
+            return Ok(None);
+        }
+        let fd = hold(self.fd(), name).map_err(self.failed("change", name))?;
+        let handle = Handle::held(&fd);
+        if Identity::of(&handle.stat().map_err(self.failed("change", name))?) != identity {
+            return Err(self.changed("change", name));
+        }
+        Ok(meta::seal(&handle, &node.meta))
     }
 }
 

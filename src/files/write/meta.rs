@@ -5,7 +5,7 @@
 //! attributes that have to go, lest an old ACL opens what the mode is about to open; then ordinary
 //! attributes, which a file's owner can set only while it is writable; then the mode, the ACL, the
 //! capabilities and the flags; the times last, since all of that may move them. Flags that forbid
-//! changes come after everything else, by [`seal`].
+//! changes come when the whole tree is there, by [`seal`].
 //!
 //! No file becomes setuid, setgid or capable for somebody else than the snapshot says: these are
 //! given only when owner and group are right.
@@ -65,12 +65,14 @@ pub(super) fn apply(
     work.problems
 }
 
-/// Sets the flags that forbid changes, when that was asked for.
-pub(super) fn seal(shared: &Shared, handle: &Handle<'_>, meta: &FileMeta) -> Option<Problem> {
+/// Whether an entry has flags that forbid changes.
+pub fn is_sealed(meta: &FileMeta) -> bool {
+    wanted_flags(meta).intersects(SEALS)
+}
+
+/// Sets the flags that forbid changes.
+pub(super) fn seal(handle: &Handle<'_>, meta: &FileMeta) -> Option<Problem> {
     let wanted = wanted_flags(meta) & SEALS;
-    if !shared.options.seal || wanted.is_empty() {
-        return None;
-    }
     let set = handle.flags().and_then(|now| match now.contains(wanted) {
         true => Ok(()),
         false => handle.set_flags(now | wanted),
@@ -97,7 +99,7 @@ pub(super) fn differences(
     let mode = meta.mode.filter(|_| kind != NodeType::Symlink);
     note(mode.is_some_and(|mode| (mode ^ stat.st_mode) & MODE != 0), What::Mode);
     note(!times_match(meta, stat), What::Times);
-    let mask = if shared.options.seal { SAFE | SEALS } else { SAFE };
+    let mask = SAFE | SEALS;
     let flags = wanted_flags(meta) & mask;
     // Looked at only if some are wanted: it takes three calls, and hardly any file has them. Where
     // they cannot be read, they cannot be mended either.
@@ -116,6 +118,11 @@ fn times_match(meta: &FileMeta, stat: &Stat) -> bool {
 /// Whether an entry's content was changed at that time.
 pub(super) fn is_mtime(stat: &Stat, time: Timestamp) -> bool {
     is_time(stat.st_mtime, stat.st_mtime_nsec.into(), time)
+}
+
+/// Whether anything about an entry was changed last at that time.
+pub(super) fn is_ctime(stat: &Stat, time: Timestamp) -> bool {
+    is_time(stat.st_ctime, stat.st_ctime_nsec.into(), time)
 }
 
 fn is_time(seconds: i64, nanos: i128, time: Timestamp) -> bool {

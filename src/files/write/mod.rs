@@ -21,7 +21,7 @@
 //! it finds right, while a journal commit for every file would make it many times slower.
 //! [`Target::sync`] at the end makes everything durable at once. After a power failure in between, a
 //! file may have its name, size and times and lack content; the caller that was not told of success
-//! must restore again, to an empty folder or by comparing contents.
+//! must restore again, and compare the contents of what is there.
 //!
 //! Not here: which files are wanted and what they hold, threads, and what the user is told.
 //! Everything may be used from several threads.
@@ -60,6 +60,7 @@ pub use file::NewFile;
 pub use folder::{Entries, Entry, Folder};
 pub use handle::Identity;
 pub use matches::{Difference, Match};
+pub use meta::is_sealed;
 pub use name::is_temporary;
 
 /// How a target treats what it finds and what it is given.
@@ -69,8 +70,6 @@ pub struct Options {
     pub numeric_ids: bool,
     /// Whether something of another type, or another content, may be replaced.
     pub replace: bool,
-    /// Whether files that could not be changed get that flag again (immutable, append only).
-    pub seal: bool,
 }
 
 /// What all folders of a target share.

@@ -3,16 +3,20 @@
 //! the walk itself, contents by all cores ([`write`]). A dry run walks the same way and touches
 //! nothing. Memory does not grow with the tree.
 //!
-//! What is right already is left alone, so a restore that was interrupted is run again to go on.
+//! What is right already is left alone, so a restore that was interrupted is run again to go on. That
+//! a file is right is found by reading it ([`content`]), unless its inode says that nobody can have
+//! written to it since the snapshot, or size and time are all that is asked for.
 //! Nothing is written outside of the target: `files::write` sees to that, name by name.
 //!
 //! Damage of a content costs that file only; of a listing, what the rest of it names.
 
+mod content;
 mod delete;
 mod filter;
 mod links;
 mod report;
 mod restore;
+mod seal;
 mod verify;
 mod walk;
 mod write;
@@ -56,6 +60,8 @@ pub struct FilesRequest {
     pub delete: bool,
     /// Change nothing.
     pub dry_run: bool,
+    /// Take files of the right size and time for right, and do not read them.
+    pub quick: bool,
     /// Read everything back afterwards and compare.
     pub verify: bool,
     /// Owners by number.
@@ -75,6 +81,7 @@ struct Plan {
     sources: Vec<Vec<u8>>,
     delete: bool,
     dry_run: bool,
+    quick: bool,
 }
 
 /// Restores what `request` asks for. That something went wrong with single entries is no error; the
@@ -91,7 +98,7 @@ pub fn restore_files(
     index::refresh(repo, monitor, cancel)?;
     let reader = Arc::new(ChunkReader::new(repo));
     let plan = Plan::new(&reader, snapshot, request, filter)?;
-    let options = Options { numeric_ids: request.numeric_ids, replace: true, seal: false };
+    let options = Options { numeric_ids: request.numeric_ids, replace: true };
     let there = Target::existing(&request.target, options)?;
     let is_new = there.is_none();
     let target = match request.dry_run {
@@ -103,10 +110,11 @@ pub fn restore_files(
     monitor.phase(if plan.dry_run { "comparing" } else { "restoring" }, Count::DoneBytes, total);
     run(&job, &plan, is_new)?;
     if let (false, Some(target)) = (plan.dry_run, &job.target) {
+        seal::seal(&job, &plan)?;
         target.sync()?;
         if request.verify {
             monitor.phase("verifying", Count::DoneBytes, total);
-            verify::verify(&job, &plan, &request.target)?;
+            verify::verify(&job, &plan)?;
         }
     }
     Ok(job.ledger.finish())
@@ -149,6 +157,7 @@ impl Plan {
             sources: root.sources.iter().map(|source| trimmed(source.as_bytes()).to_vec()).collect(),
             delete: request.delete,
             dry_run: request.dry_run,
+            quick: request.quick,
         };
         for (at, part) in parts.iter().enumerate() {
             let found = Children::new(plan.top.children.clone()).find(reader, part)?;
@@ -205,6 +214,7 @@ mod tests {
             sources: sources.iter().map(|source| trimmed(source.as_bytes()).to_vec()).collect(),
             delete: true,
             dry_run: false,
+            quick: false,
         };
         for (base, source, path, may) in [
             ("", "/srv/uploads", "", false),

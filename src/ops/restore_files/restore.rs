@@ -11,6 +11,7 @@ use crate::format::list::ListEntry;
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::ops::Error;
 use crate::ops::restore_files::Plan;
+use crate::ops::restore_files::content::Comparer;
 use crate::ops::restore_files::delete::{extras, is_mounted};
 use crate::ops::restore_files::links::{First, Known, Member};
 use crate::ops::restore_files::report::{Action, Severity};
@@ -51,11 +52,13 @@ pub(super) struct Restore<'j, 'a> {
     batches: Sender<Batch>,
     batch: Batch,
     places: Vec<Place>,
+    comparer: Comparer,
 }
 
 impl<'j, 'a> Restore<'j, 'a> {
     pub(super) fn new(job: &'j Job<'a>, plan: &'j Plan, batches: Sender<Batch>) -> Self {
-        Restore { job, plan, batches, batch: Batch::default(), places: Vec::new() }
+        let (batch, comparer) = (Batch::default(), Comparer::default());
+        Restore { job, plan, batches, batch, places: Vec::new(), comparer }
     }
 
     /// Restores everything below the top. The target itself gets metadata if it was made for a folder
@@ -146,6 +149,7 @@ impl<'j, 'a> Restore<'j, 'a> {
     /// Opens a folder to write in it.
     fn open(&self, node: &Node, path: &[u8], parent: &Arc<FolderWork>) -> Result<Place, Error> {
         let ledger = &self.job.ledger;
+        self.job.meets(&node.meta);
         let need = match self.need(Some(&parent.folder), node) {
             Ok(need) => need,
             Err(error) => return ledger.failed(path, error).map(|()| Place::Failed),
@@ -225,14 +229,11 @@ impl<'j, 'a> Restore<'j, 'a> {
             }
             _ => (),
         }
-        let folder = match &here {
-            Here::Open(work) => Some(&work.folder),
-            Here::Seen(folder) => folder.as_ref(),
-        };
-        let need = match self.need(folder, &node) {
+        let need = match self.need(here.folder(), &node) {
             Ok(need) => need,
             Err(error) => return self.job.ledger.failed(path, error),
         };
+        self.job.meets(&node.meta);
         if let Some(problem) = &node.meta.problem {
             self.job.ledger.tell(Severity::Incomplete, path, "content", problem.clone());
             // Nothing of it was read: what is there is better than nothing.
@@ -295,6 +296,11 @@ impl<'j, 'a> Restore<'j, 'a> {
     /// An entry that is no further name of a file.
     fn first(&mut self, here: Here, mut node: Node, path: &[u8], need: Need) -> Result<(), Error> {
         let job = self.job;
+        let need = match self.confirm(&here, &node, path, need) {
+            Ok(need) => need,
+            // What is there is as good as what could be written.
+            Err(error) => return job.ledger.damaged(path, error),
+        };
         let identity = need.identity();
         let action = match need {
             Need::Nothing(_) => {
@@ -328,6 +334,29 @@ impl<'j, 'a> Restore<'j, 'a> {
             },
             Err(error) => job.ledger.failed(path, error),
         }
+    }
+
+    /// Makes sure that a file which looks right holds what it should, by reading it. That is not needed
+    /// where nobody can have written to it since the snapshot.
+    fn confirm(&mut self, here: &Here, node: &Node, path: &[u8], need: Need) -> Result<Need, repo::Error> {
+        let untouched = matches!(
+            &need,
+            Need::All(_)
+                | Need::Nothing(Match::Same { untouched: true, .. })
+                | Need::Metadata(Match::Same { untouched: true, .. })
+        );
+        let source = match here.folder() {
+            Some(folder) if node.kind == NodeType::File && !untouched && !self.plan.quick => {
+                folder.source(&node.name)
+            }
+            _ => return Ok(need),
+        };
+        let same = match source {
+            Ok(source) => self.comparer.compare(self.job, source, node, path)?.is_none(),
+            // What cannot be read is written anew.
+            Err(_) => false,
+        };
+        Ok(if same { need } else { Need::All(Action::Overwrite) })
     }
 
     fn repair(&self, here: &Here, node: &Node, identity: Option<Identity>, path: &[u8]) -> Result<(), Error> {
@@ -429,6 +458,15 @@ impl<'j, 'a> Restore<'j, 'a> {
             Err(Error::Repo(error)) if error.class() == Class::Damaged => Ok(()),
             Err(Error::Write(error)) => job.ledger.failed(path, error),
             done => done,
+        }
+    }
+}
+
+impl Here {
+    fn folder(&self) -> Option<&Folder> {
+        match self {
+            Here::Open(work) => Some(&work.folder),
+            Here::Seen(folder) => folder.as_ref(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use crate::base::clock::Cancel;
 use crate::base::id::ChunkId;
 use crate::base::monitor::{Count, Monitor};
-use crate::files::write::{Folder, Identity, Made, NewFile, Target};
+use crate::files::write::{Folder, Identity, Made, NewFile, Target, is_sealed};
 use crate::format::list::ListEntry;
 use crate::format::node::{FileMeta, Node};
 use crate::ops::Error;
@@ -37,6 +37,8 @@ pub(super) struct Job<'a> {
     pub(super) monitor: &'a dyn Monitor,
     pub(super) cancel: &'a Cancel,
     stopped: AtomicBool,
+    /// Whether something is to be sealed in the end.
+    seals: AtomicBool,
     why: Mutex<Option<Error>>,
 }
 
@@ -48,8 +50,9 @@ impl<'a> Job<'a> {
         monitor: &'a dyn Monitor,
         cancel: &'a Cancel,
     ) -> Result<Self, Error> {
-        let (stopped, why) = (AtomicBool::new(false), Mutex::new(None));
-        Ok(Job { reader, target, ledger, links: Links::new()?, monitor, cancel, stopped, why })
+        let [stopped, seals] = [false; 2].map(AtomicBool::new);
+        let (links, why) = (Links::new()?, Mutex::new(None));
+        Ok(Job { reader, target, ledger, links, monitor, cancel, stopped, seals, why })
     }
 
     /// Whether something happened after which nothing more is to be done.
@@ -61,6 +64,18 @@ impl<'a> Job<'a> {
     pub(super) fn stop(&self, error: Error) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of an entry that is to be restored.
+    pub(super) fn meets(&self, meta: &FileMeta) {
+        if is_sealed(meta) {
+            self.seals.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something is to be sealed in the end.
+    pub(super) fn seals(&self) -> bool {
+        self.seals.load(Ordering::Relaxed)
     }
 
     /// Why everything was stopped, if it was.
@@ -348,10 +363,18 @@ pub(super) fn plan(
         }
         offset = offset.saturating_add(entry.content_len());
     }
-    match file.node.size {
-        Some(size) if size != offset && !job.is_stopped() => {
-            let reason = format!("its lists have {offset} bytes where it should have {size}");
-            file.damage(job, repo::Error::damaged(String::from_utf8_lossy(&file.path), reason))
+    match check_len(&file.node, offset, &file.path) {
+        Err(error) if !job.is_stopped() => file.damage(job, error),
+        _ => Ok(()),
+    }
+}
+
+/// Demands that a file's lists have as many bytes as its node says.
+pub(super) fn check_len(node: &Node, len: u64, path: &[u8]) -> Result<(), repo::Error> {
+    match node.size {
+        Some(size) if size != len => {
+            let reason = format!("its lists have {len} bytes where it should have {size}");
+            Err(repo::Error::damaged(String::from_utf8_lossy(path), reason))
         }
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ mod stream;
 
 pub use command::{CommandRequest, snapshot_command};
 pub use db::{DbRequest, GLOBALS, database_node, snapshot_db};
-pub use files::{Counts, FilesRequest, MadeFiles, plan_files, snapshot_files};
+pub use files::{Counts, Deaf, FilesRequest, MadeFiles, Observer, Why, plan_files, snapshot_files};
 pub use stream::{StreamRequest, snapshot_stdin};
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use crate::base::clock::Timestamp;
 use crate::format::list::ListEntry;
 use crate::format::node::{FileMeta, Node, NodeType, Xattr};
 
-const REPLACING: Options = Options { numeric_ids: true, replace: true, seal: false };
+const REPLACING: Options = Options { numeric_ids: true, replace: true };
 const KEEPING: Options = Options { replace: false, ..REPLACING };
 /// Some instant.
 const THEN: i64 = 1_234_567_890_123_456_789;

@@ -1,17 +1,19 @@
 //! `snapshot files`: file trees, everything that Linux keeps of them. What did not change since an
 //! earlier snapshot is not read, and costs one `statx` (D-6).
 //!
-//! `sources` says where to go, `walk` goes there, `entry` makes a node of what is met, and `known` is
-//! what earlier snapshots knew of it. A tree that changes meanwhile, or that may not all be read,
-//! makes an incomplete snapshot, which says what is missing, and never none.
+//! `sources` says where to go, `walk` goes there, `entry` makes a node of what is met, `links` knows
+//! which names are one file, and `known` is what earlier snapshots knew of it. A tree that changes
+//! meanwhile, or that may not all be read, makes an incomplete snapshot, which says what is missing,
+//! and never none.
 
 mod entry;
 mod known;
+mod links;
 mod sources;
 mod walk;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::clock::{Cancel, Timestamp};
@@ -49,6 +51,31 @@ pub struct FilesRequest {
     pub time: Option<Timestamp>,
 }
 
+/// Why something is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A pattern says so: the entry, with all below it.
+    Pattern,
+    /// The folder says that it is a cache: what is in it but for its tag.
+    Cache,
+    /// The folder lies in another file system: what is in it.
+    FileSystem,
+}
+
+/// Hears of what is left out.
+pub trait Observer: Sync {
+    /// The entry at `path`, or what is in it, is left out.
+    fn left_out(&self, path: &Path, why: Why) {
+        let _ = (path, why);
+    }
+}
+
+/// Hears of nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deaf;
+
+impl Observer for Deaf {}
+
 /// How much of what a walk met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -64,7 +91,7 @@ pub struct Counts {
     pub new: u64,
     /// Those that an earlier snapshot had otherwise.
     pub changed: u64,
-    /// Entries that were not wanted, with all below them.
+    /// Entries that were not wanted, with all below them, and folders of which the content was not.
     pub excluded: u64,
     /// Entries that were gone when they were to be read.
     pub vanished: u64,
@@ -90,6 +117,7 @@ pub fn snapshot_files(
     repo: &Repository,
     provenance: &Provenance,
     request: &FilesRequest,
+    observer: &dyn Observer,
     monitor: Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<MadeFiles, Error> {
@@ -104,7 +132,7 @@ pub fn snapshot_files(
         let listing = roots::list(repo, cancel)?.snapshots;
         let known = known(repo, &listing, &sources, provenance, Some(session.id()), session.monitor());
         let output = Output::Session { session, reader: Box::new(ChunkReader::new(repo)) };
-        let walk = Walk::new(repo, request, output, known)?;
+        let walk = Walk::new(repo, request, output, known, observer)?;
         let (walked, mut known) = walk.run(&trie, &|| session.check())?;
         counts = walked.counts;
         if let Some(files) = &mut known.cache
@@ -133,6 +161,7 @@ pub fn plan_files(
     repo: &Repository,
     provenance: &Provenance,
     request: &FilesRequest,
+    observer: &dyn Observer,
     monitor: Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<Counts, Error> {
@@ -143,7 +172,7 @@ pub fn plan_files(
     index::refresh(repo, &*monitor, cancel)?;
     monitor.phase("looking", Count::Items, None);
     let known = known(repo, &listing, &sources, provenance, None, &*monitor);
-    let walk = Walk::new(repo, request, Output::Plan, known)?;
+    let walk = Walk::new(repo, request, Output::Plan, known, observer)?;
     let stop = || if cancel.is_cancelled() { Err(repo::Error::Interrupted) } else { Ok(()) };
     let (walked, _) = walk.run(&trie, &stop)?;
     Ok(walked.counts)

@@ -2,7 +2,6 @@
 //! level, so that memory grows with the depth of a tree and the size of one folder and with nothing
 //! else. No folder is entered through a link but those above a source, which the user named.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -21,15 +20,13 @@ use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
 use crate::ops::snapshot::files::entry::{Output, add_problem, change_in_words, is_unchanged, make_certain};
 use crate::ops::snapshot::files::known::{Earlier, Known};
+use crate::ops::snapshot::files::links::Links;
 use crate::ops::snapshot::files::sources::Trie;
-use crate::ops::snapshot::files::{Counts, FilesRequest};
-use crate::repo::index::Spill;
+use crate::ops::snapshot::files::{Counts, FilesRequest, Observer, Why};
 use crate::repo::{self, Repository};
 
 /// How often an entry is looked at that is another each time.
 const TRIES: usize = 8;
-/// File systems of one snapshot that have numbers of their own in link groups.
-const FILE_SYSTEMS: usize = 256;
 
 /// A walk over all sources.
 pub struct Walk<'a> {
@@ -37,11 +34,9 @@ pub struct Walk<'a> {
     request: &'a FilesRequest,
     output: Output<'a>,
     known: Known<'a>,
+    observer: &'a dyn Observer,
     describer: Describer,
-    /// Numbers of the file systems met, by device.
-    file_systems: HashMap<u64, u8>,
-    /// Nodes of files with several names, by device and inode.
-    links: Spill,
+    links: Links,
     counts: Counts,
     frames: Vec<Frame<'a>>,
     /// What is known of each of these folders.
@@ -92,15 +87,16 @@ impl<'a> Walk<'a> {
         request: &'a FilesRequest,
         output: Output<'a>,
         known: Known<'a>,
+        observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
         Ok(Walk {
             repo,
             request,
             output,
             known,
+            observer,
             describer: Describer::new(request.with_atime),
-            file_systems: HashMap::new(),
-            links: Spill::new()?,
+            links: Links::new()?,
             counts: Counts::default(),
             frames: Vec::new(),
             earlier: Vec::new(),
@@ -245,7 +241,7 @@ impl<'a> Walk<'a> {
         let is_folder = stat.kind == NodeType::Directory;
         let excluded = self.is_excluded(name, is_folder);
         if excluded && trie.is_none() {
-            self.counts.excluded += 1;
+            self.left_out(name, Why::Pattern);
             return Ok(None);
         }
         if is_folder {
@@ -262,6 +258,12 @@ impl<'a> Walk<'a> {
         }
         self.problem(&error.to_string());
         None
+    }
+
+    /// The entry `name` of the innermost folder, or what is in it, is not wanted.
+    fn left_out(&mut self, name: &[u8], why: Why) {
+        self.counts.excluded += 1;
+        self.observer.left_out(&self.path_of(name), why);
     }
 
     fn is_excluded(&self, name: &[u8], is_folder: bool) -> bool {
@@ -296,7 +298,7 @@ impl<'a> Walk<'a> {
         let Some(frame) = self.frames.last() else { return Ok(Looked::Again) };
         let within = frame.device.filter(|_| trie.is_none());
         if within.is_some_and(|device| device != stat.device) {
-            self.counts.excluded += 1;
+            self.left_out(name, Why::FileSystem);
             return self.unread(name, stat, None);
         }
         if self.frames.len() >= limits::TREE_DEPTH_MAX {
@@ -344,9 +346,13 @@ impl<'a> Walk<'a> {
             }
             if self.request.exclude_caches {
                 match is_cache(&folder, &names) {
-                    Ok(true) => names.retain(|name| {
-                        name == CACHE_TAG || trie.is_some_and(|trie| trie.children.contains_key(name))
-                    }),
+                    Ok(true) => {
+                        self.counts.excluded += 1;
+                        self.observer.left_out(&folder.path(), Why::Cache);
+                        names.retain(|name| {
+                            name == CACHE_TAG || trie.is_some_and(|trie| trie.children.contains_key(name))
+                        });
+                    }
                     Ok(false) => {}
                     Err(error) => self.problem_of(&mut node, &error),
                 }
@@ -379,7 +385,7 @@ impl<'a> Walk<'a> {
         let mut node = Node { meta: described.meta, ..Node::new(name, stat.kind) };
         node.size = (stat.kind == NodeType::File).then_some(0);
         why.iter().chain(&described.problems).for_each(|error| self.problem_of(&mut node, error));
-        node.meta.link_group = self.link_group(stat);
+        node.meta.link_group = self.links.group(stat);
         Ok(Looked::Node(Box::new(node)))
     }
 
@@ -390,7 +396,7 @@ impl<'a> Walk<'a> {
             && self.output.knows(&node.content)?
         {
             node.meta.atime = self.request.with_atime.then_some(stat.atime);
-            node.meta.link_group = self.link_group(stat);
+            node.meta.link_group = self.links.group(stat);
             self.counts.unchanged += 1;
             return Ok(Looked::Node(Box::new(node)));
         }
@@ -427,7 +433,7 @@ impl<'a> Walk<'a> {
 
     /// A regular file that has to be read.
     fn file(&mut self, name: &[u8], stat: &Stat) -> Result<Looked<'a>, Error> {
-        if let Some(node) = self.other_name(name, stat)? {
+        if let Some(node) = self.links.other_name(name, stat)? {
             return Ok(Looked::Node(Box::new(node)));
         }
         let now = self.repo.clock().now();
@@ -443,7 +449,7 @@ impl<'a> Walk<'a> {
         let content = self.output.read(&mut source)?;
         let mut node =
             Node::with_content(name, NodeType::File, content.entries).map_err(repo::Error::from)?;
-        node.meta = FileMeta { link_group: self.link_group(&stat), ..described.meta };
+        node.meta = FileMeta { link_group: self.links.group(&stat), ..described.meta };
         described.problems.iter().chain(&content.failure).for_each(|error| self.problem_of(&mut node, error));
         self.counts.read_bytes += content.read;
         let finished = match source.finish() {
@@ -457,7 +463,7 @@ impl<'a> Walk<'a> {
         match finished.change {
             None => {
                 make_certain(&mut node, &stat, now);
-                self.keep_for_other_names(&node, &stat)?;
+                self.links.keep(&node, &stat)?;
             }
             Some(change) => {
                 if let Some(words) = change_in_words(change) {
@@ -468,49 +474,4 @@ impl<'a> Walk<'a> {
         }
         Ok(Looked::Node(Box::new(node)))
     }
-
-    /// The group of a file with several names: its inode and the number of its file system.
-    fn link_group(&mut self, stat: &Stat) -> Option<Vec<u8>> {
-        if stat.links < 2 || stat.kind == NodeType::Directory {
-            return None;
-        }
-        let next = self.file_systems.len();
-        if next >= FILE_SYSTEMS && !self.file_systems.contains_key(&stat.device) {
-            return None;
-        }
-        let number = *self.file_systems.entry(stat.device).or_insert(next as u8);
-        Some([&stat.inode.to_le_bytes()[..], &[number]].concat())
-    }
-
-    /// The node of a file that this walk has read by another name, and that did not change since.
-    fn other_name(&mut self, name: &[u8], stat: &Stat) -> Result<Option<Node>, Error> {
-        if stat.links < 2 {
-            return Ok(None);
-        }
-        let Some(record) = self.links.get(&identity(stat))? else { return Ok(None) };
-        let Ok(mut node) = Node::decode(&record) else { return Ok(None) };
-        if !is_unchanged(&node, stat) {
-            return Ok(None);
-        }
-        node.name = name.to_vec();
-        Ok(Some(node))
-    }
-
-    /// Keeps a node whose file has other names. One that is uncertain is read again for each.
-    fn keep_for_other_names(&mut self, node: &Node, stat: &Stat) -> Result<(), Error> {
-        if stat.links > 1 && node.meta.ctime.is_some() {
-            let mut record = Vec::new();
-            node.encode(&mut record);
-            self.links.put(&identity(stat), &record)?;
-        }
-        Ok(())
-    }
-}
-
-/// Which file of this machine.
-fn identity(stat: &Stat) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&stat.device.to_le_bytes());
-    key[8..].copy_from_slice(&stat.inode.to_le_bytes());
-    key
 }
