@@ -19,6 +19,7 @@ use kamba_vault::base::clock::{Cancel, SystemClock};
 use kamba_vault::base::id::{ChunkId, SignerId};
 use kamba_vault::base::secret::Secret32;
 use kamba_vault::chunker::{Chunker, GEAR_BYTES, Settings};
+use kamba_vault::codec::prefix::{Decoder, Encoder};
 use kamba_vault::codec::{Coded, Compressor, Decompressor, Level};
 use kamba_vault::crypto::{self, AeadKey, Domain, Place, StreamHasher, SystemRandom};
 use kamba_vault::format::index::{self, IndexPart};
@@ -130,6 +131,36 @@ fn compression(c: &mut Criterion) {
             });
         }
     }
+    group.finish();
+}
+
+/// A dump after a day on which every stretch of it changed, against the one before.
+fn deltas(c: &mut Criterion) {
+    let mut shop = shop::Shop::of_size(SIZE as u64, shop::Business::Everywhere);
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    shop.write(&mut old).unwrap();
+    shop.pass_day();
+    shop.write(&mut new).unwrap();
+    let len = old.len().min(new.len());
+    let pairs = || old[..len].chunks(SEGMENT + CHUNK).zip(new[..len].chunks(SEGMENT + CHUNK));
+    let mut group = c.benchmark_group("delta");
+    group.throughput(Throughput::Bytes(len as u64)).sample_size(10);
+    let (mut encoder, mut decoder) = (Encoder::new().unwrap(), Decoder::default());
+    let mut coded = vec![Vec::new(); pairs().count()];
+    group.bench_function("encode", |b| {
+        b.iter(|| {
+            pairs().zip(&mut coded).for_each(|((old, new), coded)| encoder.encode(old, new, coded).unwrap());
+        });
+    });
+    let mut back = Vec::new();
+    group.bench_function("decode", |b| {
+        b.iter(|| {
+            pairs().zip(&coded).for_each(|((old, new), coded)| {
+                decoder.decode(old, coded, new.len() as u32, &mut back).unwrap();
+                black_box(&back);
+            });
+        });
+    });
     group.finish();
 }
 
@@ -305,6 +336,7 @@ criterion_group!(
     chunker,
     ids,
     compression,
+    deltas,
     decompression,
     sealing,
     index_parts,

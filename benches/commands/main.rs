@@ -1,8 +1,8 @@
 //! Whole commands, measured as a user would: against the least that such work can take (`zstd`,
 //! `pg_dump`) and against the programs that one could use instead, on dumps made up here.
 //!
-//! `cargo bench --bench commands -- --only stdin,second,cat,check,db,files,scale,index,latency,peers`, and
-//! `-- --help` for the rest. Everything of one kind is run in turns, A B A B, and medians are
+//! `cargo bench --bench commands -- --only stdin,second,cat,check,days,db,files,scale,index,latency,peers`,
+//! and `-- --help` for the rest. Everything of one kind is run in turns, A B A B, and medians are
 //! compared, because machines have moods. It prints one table in Markdown; what it is doing
 //! meanwhile goes to standard error.
 
@@ -10,6 +10,7 @@
 
 mod bench;
 mod database;
+mod days;
 mod files;
 mod index;
 mod latency;
@@ -43,6 +44,8 @@ pub enum Part {
     Cat,
     /// Verifying all data
     Check,
+    /// A dump every day, with business as usual and with changes everywhere
+    Days,
     /// A PostgreSQL database against pg_dump to nowhere
     Db,
     /// A file tree and photos, against tar, find and cp
@@ -80,6 +83,10 @@ pub struct Args {
     /// Files in one folder, for `scale`; the tree has ten times as many
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub entries: u64,
+
+    /// Days on which a dump is made, for `days`
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub days: u32,
 
     /// Chunks in the index
     #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -140,6 +147,9 @@ fn measure_all(args: Args) -> Result<bool> {
     let (json, base) = (args.json, args.dir.clone().unwrap_or_else(std::env::temp_dir));
     let mut bench = Bench::new(args, &base)?;
     streams::measure(&mut bench)?;
+    if bench.args.wants(Part::Days) {
+        days::measure(&mut bench)?;
+    }
     if bench.args.wants(Part::Db) {
         database::measure(&mut bench)?;
     }

@@ -3,6 +3,7 @@
 //! each does by default; that is part of its time. Memory is that of the program itself: what
 //! bupstash's own server process takes comes on top.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,7 +58,7 @@ pub const BORG: &str = "borg";
 
 /// The program under test and the floor.
 pub fn ours_and_floor() -> Vec<Contender> {
-    let ours: Box<dyn Engine> = Box::new(Ours(Vault::at(PathBuf::new())));
+    let ours: Box<dyn Engine> = Box::new(Ours { vault: Vault::at(PathBuf::new()), last: Cell::new(0) });
     let version = format!("kamba-vault {}", env!("CARGO_PKG_VERSION"));
     let floor = installed(FLOOR, "zstd", |program| Box::new(Zstd(Base::new(program))));
     vec![Contender { name: vault::NAME, version, engine: Some(ours) }, floor]
@@ -94,26 +95,32 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-struct Ours(Vault);
+struct Ours {
+    vault: Vault,
+    /// Number of what was stored last.
+    last: Cell<u32>,
+}
 
 impl Ours {
     fn run(&self, arguments: &[&str]) -> Run {
-        Run::new(self.0.command(arguments))
+        Run::new(self.vault.command(arguments))
     }
 }
 
 impl Engine for Ours {
     fn begin(&mut self, folder: &Path) -> Result<()> {
-        self.0 = Vault::create(folder)?;
+        self.vault = Vault::create(folder)?;
         Ok(())
     }
 
     fn store(&self, n: u32) -> Run {
-        self.run(&["snapshot", "stdin", "--name", &format!("shop-{n}.sql")])
+        self.last.set(n);
+        self.run(&["snapshot", "stdin", "--name", "shop.sql"])
     }
 
     fn read(&self, n: u32) -> Option<Run> {
-        Some(self.run(&["cat", &format!("latest:shop-{n}.sql")]))
+        let later = self.last.get().checked_sub(n)?;
+        Some(self.run(&["cat", &format!("latest~{later}:shop.sql")]))
     }
 
     fn check(&self) -> Option<Run> {
@@ -133,7 +140,7 @@ impl Engine for Ours {
     }
 
     fn stored(&self) -> Result<u64> {
-        size_of(&self.0.repository())
+        size_of(&self.vault.repository())
     }
 }
 

@@ -120,6 +120,12 @@ impl Report {
         self.find(task, who).and_then(Row::size)
     }
 
+    /// Bytes that the first run of `task` added, and the mean of all its runs.
+    pub fn added(&self, task: &str, who: &str) -> Option<(f64, f64)> {
+        let stored = &self.find(task, who)?.stored;
+        Some((*stored.first()?, stored.iter().sum::<f64>() / stored.len() as f64))
+    }
+
     /// Bytes or chunks a second.
     pub fn rate(&self, task: &str, who: &str) -> Option<f64> {
         let (Work::Bytes(amount) | Work::Chunks(amount)) = self.work(task)?;

@@ -1,6 +1,7 @@
 //! What the engine is to come to, and what it came to. Only for what was measured.
 
 use crate::database;
+use crate::days::{self, Tasks};
 use crate::files;
 use crate::index;
 use crate::latency;
@@ -71,6 +72,11 @@ pub fn all(report: &Report) -> Vec<Target> {
     for (what, unit, most, value) in of_trees(report) {
         at_most(what, unit, most, value);
     }
+    for (tasks, bounds) in [(&days::USUAL, [2.5, 3.5, 0.35]), (&days::EVERYWHERE, [6.0, 9.0, 0.5])] {
+        for ((what, unit, value), most) in of_days(report, tasks).into_iter().zip(bounds) {
+            at_most(&format!("{}: {what}", tasks.next), unit, most, value);
+        }
+    }
     let peaks = [
         (streams::FIRST, NAME, 150.0),
         (streams::CAT, NAME, 150.0),
@@ -86,6 +92,9 @@ pub fn all(report: &Report) -> Vec<Target> {
         (files::DIFF, NAME, 150.0),
         (files::PHOTOS, NAME, 150.0),
         (latency::TASK, latency::SLOW, 150.0),
+        (days::USUAL.next, NAME, 200.0),
+        (days::EVERYWHERE.next, NAME, 200.0),
+        (days::EVERYWHERE.read_last, NAME, 200.0),
         (index::OPEN, NAME, 256.0),
         (index::REBUILD, NAME, 256.0),
     ];
@@ -101,11 +110,26 @@ pub fn all(report: &Report) -> Vec<Target> {
     let rate = |task| report.rate(task, NAME);
     at_least("cat to a pipe", "MB/s", 400.0, rate(streams::CAT).map(|rate| rate / 1e6));
     at_least("check --read-data", "MB/s", 800.0, rate(streams::CHECK).map(|rate| rate / 1e6));
+    for tasks in [&days::USUAL, &days::EVERYWHERE] {
+        let speed = rate(tasks.read_last).zip(rate(tasks.read_first)).map(|(last, first)| last / first);
+        at_least(tasks.read_last, "× the first", 0.4, speed);
+    }
     at_least("photos", "MB/s", 700.0, rate(files::PHOTOS).map(|rate| rate / 1e6));
     at_least("making the index cache", "chunks/s", 300_000.0, rate(index::REBUILD));
     let kept = report.ratio(latency::TASK, latency::SLOW).map(|ratio| 100.0 / ratio);
     at_least("speed kept over a slow network", "%", 80.0, kept);
     found
+}
+
+/// What is wanted of a dump every day: the target's name, unit, and what was measured.
+fn of_days(report: &Report, tasks: &Tasks) -> [(&'static str, &'static str, Option<f64>); 3] {
+    let first = report.size(tasks.first, NAME);
+    let added = report.added(tasks.next, NAME).zip(first);
+    [
+        ("what the second adds", "%", added.map(|((second, _), first)| second / first * 100.0)),
+        ("what they add in the mean", "%", added.map(|((_, mean), first)| mean / first * 100.0)),
+        ("time against zstd", "×", report.ratio(tasks.next, NAME)),
+    ]
 }
 
 /// What is wanted of file trees: the target's name, unit, upper bound, and what was measured.

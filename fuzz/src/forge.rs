@@ -16,7 +16,7 @@ use kamba_vault::format::name::{index_name, pack_name};
 use kamba_vault::format::pack::ChunkEntry;
 use kamba_vault::repo::keys::Keys;
 use kamba_vault::repo::objects;
-use kamba_vault::repo::pack::{Built, PackBuilder};
+use kamba_vault::repo::pack::{Built, PackBuilder, ToSeal};
 
 /// Random bytes that are the same in every process, and different at every call.
 #[derive(Debug)]
@@ -128,10 +128,11 @@ impl<'k> Forge<'k> {
             };
             let entries: Vec<ChunkEntry> = segment.iter().map(entry).collect();
             let mut coded = Vec::new();
-            let appended = match compressor.compress(&plain, &mut coded).unwrap() {
-                Coded::Zstd => pack.append(&coded, Coding::Zstd, &entries),
-                Coded::Raw => pack.append(&plain, Coding::Raw, &entries),
+            let (coding, coded) = match compressor.compress(&plain, &mut coded).unwrap() {
+                Coded::Zstd => (Coding::Zstd, &coded),
+                Coded::Raw => (Coding::Raw, &plain),
             };
+            let appended = pack.append(&ToSeal { coded, coding, depth: 0, bases: &[], chunks: &entries });
             // An empty chunk, or one that is too long, cannot be packed by anybody.
             appended.ok()?;
         }

@@ -23,6 +23,8 @@ pub const SEGMENT_BASES_MAX: usize = 16;
 /// Plaintext that a delta segment aims at: its chunks share their bases' neighbourhood and what rows
 /// that are new have in common, and a link of 300 bytes costs as little to read as one of 100.
 pub const DELTA_PLAIN_AIM: u32 = 384 << 10;
+/// Longest chain of deltas in a new repository: the measurements are in `format-spec/deltas.md`.
+pub const DELTA_DEPTH_DEFAULT: u8 = 16;
 /// Largest prefix of a delta segment, its bases one after another.
 pub const DELTA_PREFIX_MAX: u32 = 16 << 20;
 /// Longest chain of deltas that any repository may allow (its configuration sets a smaller one).

@@ -26,6 +26,15 @@ const NEAR: i64 = 16;
 pub const BASES_MAX: usize = 4;
 /// So many chunks in a row that are known, and not from the window, show that the place was lost.
 const LOST: u32 = 8;
+/// New chunks in a row whose lengths are looked for among the earlier ones when the place was lost.
+const PATTERN: usize = 8;
+/// How many of them must be there. Lengths scatter so widely that by chance one window in ten thousand
+/// has such a place.
+const PATTERN_FOUND: usize = 7;
+/// Lengths that differ by at most this share are alike.
+const ALIKE: u32 = 24;
+/// The place counts as lost when fewer of the last `PATTERN` chunks ended near an earlier end.
+const SETTLED: u32 = 4;
 
 /// A chunk of the earlier content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +105,10 @@ pub struct Follow {
     drift: i64,
     /// Chunks in a row that were known from elsewhere.
     strange: u32,
+    /// Lengths of the last new chunks in a row, the latest last.
+    lens: [u32; PATTERN],
+    /// Which of them ended near an earlier end: a bit each, the latest lowest.
+    settled: u8,
 }
 
 impl Follow {
@@ -131,6 +144,8 @@ impl Follow {
                 self.drift = self.position.saturating_sub(start);
                 self.next = number + 1;
                 self.strange = 0;
+                self.lens = [0; PATTERN];
+                self.settled = u8::MAX;
             }
             None => {
                 self.strange += 1;
@@ -153,6 +168,9 @@ impl Follow {
 
     /// Passes over a chunk of the new content that was not known, and answers what stands at its place.
     pub fn missed(&mut self, len: u32) -> Bases {
+        self.lens.rotate_left(1);
+        self.lens[PATTERN - 1] = len;
+        self.seek(len);
         let (start, len) = (self.position.saturating_sub(self.drift), i64::from(len));
         let (end, near) = (start.saturating_add(len), len / NEAR);
         self.position = self.position.saturating_add(len);
@@ -187,12 +205,33 @@ impl Follow {
         let distance = |at: usize| Some(self.window.get(at)?.end.saturating_sub(end).saturating_abs());
         let candidates = [after.checked_sub(1), Some(after)].into_iter().flatten();
         let nearest = candidates.filter_map(|at| Some((distance(at)?, at))).min();
+        self.settled <<= 1;
         match nearest {
             Some((distance, at)) if distance <= near => {
+                self.settled |= 1;
                 self.drift = self.position.saturating_sub(self.window[at].end);
                 self.next = self.first + at as u64 + 1;
             }
             _ => self.next = self.next.max(self.first + after as u64),
+        }
+    }
+
+    /// If the place was lost, looks in the window for the lengths of the last chunks, and fixes the place
+    /// where nearly all of them follow each other. The last one has `len` bytes and is still to come.
+    fn seek(&mut self, len: u32) {
+        if self.settled.count_ones() >= SETTLED || self.lens[0] == 0 || self.window.len() < PATTERN {
+            return;
+        }
+        let alike = |earlier: &Earlier, len: u32| earlier.base.len.abs_diff(len) <= len / ALIKE;
+        let found = |at: &usize| {
+            let earlier = self.window.range(*at..at + PATTERN);
+            earlier.zip(self.lens).filter(|(earlier, len)| alike(earlier, *len)).count() >= PATTERN_FOUND
+        };
+        if let Some(at) = (0..=self.window.len() - PATTERN).find(found) {
+            let last = &self.window[at + PATTERN - 1];
+            // Its end is fixed by the one before; both ends may have moved, but not far.
+            self.drift = self.position.saturating_add(len.into()).saturating_sub(last.end);
+            self.settled = u8::MAX;
         }
     }
 

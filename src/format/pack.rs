@@ -262,10 +262,11 @@ impl Directory {
         object_len(self.data_end(), self.encoded_len())
     }
 
-    /// Bytes of the whole pack if a whole segment of `stored_len` sealed bytes with `chunks` chunks
+    /// Bytes of the whole pack if a segment of `stored_len` sealed bytes with so many bases and chunks
     /// came too.
-    pub fn object_len_with(&self, stored_len: usize, chunks: usize) -> u64 {
-        let directory = encoded_len(self.segments.len() + 1, self.bases.len(), self.chunks.len() + chunks);
+    pub fn object_len_with(&self, stored_len: usize, bases: usize, chunks: usize) -> u64 {
+        let (bases, chunks) = (self.bases.len() + bases, self.chunks.len() + chunks);
+        let directory = encoded_len(self.segments.len() + 1, bases, chunks);
         object_len(self.data_end() + stored_len as u64, directory)
     }
 

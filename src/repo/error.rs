@@ -226,6 +226,20 @@ impl Error {
         }
     }
 
+    /// Whether the error is about stored data, so that another copy may do, and other objects can be read:
+    /// not about the backend, this machine, or the key.
+    pub fn is_about_data(&self) -> bool {
+        let of_here = matches!(
+            self,
+            Error::Interrupted
+                | Error::Denied { .. }
+                | Error::Cache { .. }
+                | Error::Source { .. }
+                | Error::Worker
+        );
+        !of_here && !self.is_of_backend()
+    }
+
     /// What the error is about, if it is one thing that is stored: mostly an object's name.
     pub fn object(&self) -> Option<&str> {
         match self {

@@ -4,7 +4,7 @@
 
 use crate::base::clock::Clock;
 use crate::base::id::RepositoryId;
-use crate::base::limits::{CHUNK_AVG_DEFAULT, PASSPHRASE_MAX};
+use crate::base::limits::{CHUNK_AVG_DEFAULT, DELTA_DEPTH_DEFAULT, PASSPHRASE_MAX};
 use crate::chunker::Settings;
 use crate::crypto::{ArgonCost, KeyPair, Random, Signer};
 use crate::format::attrs::Unknown;
@@ -85,7 +85,7 @@ pub fn init(
         chunk_avg: settings.avg(),
         chunk_min: settings.min(),
         chunk_max: settings.max(),
-        delta_depth: 0,
+        delta_depth: DELTA_DEPTH_DEFAULT,
         created: clock.now(),
         probe: recorded(&probed),
         description: options.description.clone(),

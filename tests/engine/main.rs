@@ -16,6 +16,7 @@ mod commit;
 mod crash;
 mod damage;
 mod database;
+mod deltas;
 mod full;
 mod hostile;
 mod killed;

@@ -12,7 +12,7 @@ use kamba_vault::format::header::{Header, Kind};
 use kamba_vault::format::keyring::{EpochKeys, IdKeys, Keyring, Role};
 use kamba_vault::format::pack::ChunkEntry;
 use kamba_vault::repo::keys::Keys;
-use kamba_vault::repo::pack::{Built, OpenPack, PackBuilder, Scratch};
+use kamba_vault::repo::pack::{Built, OpenPack, PackBuilder, Scratch, ToSeal};
 use serde_json::json;
 
 use crate::vectors::{Chapter, hash};
@@ -153,7 +153,9 @@ pub fn pack_of(keys: &Keys, random: &Fixed, kind: PackKind, segments: &[Segment<
             len: plain.len() as u32,
             kind: *kind,
         };
-        builder.append(coded, *coding, &chunks.iter().map(entry).collect::<Vec<_>>()).unwrap();
+        let chunks: Vec<ChunkEntry> = chunks.iter().map(entry).collect();
+        let (coding, chunks) = (*coding, &chunks[..]);
+        builder.append(&ToSeal { coded, coding, depth: 0, bases: &[], chunks }).unwrap();
     }
     let built = builder.finish().unwrap();
     let opened = OpenPack::new("pack", kind, &built.bytes, keys).unwrap();
@@ -161,6 +163,7 @@ pub fn pack_of(keys: &Keys, random: &Fixed, kind: PackKind, segments: &[Segment<
     opened.read_all(
         keys,
         &mut Scratch::default(),
+        &mut |_, _, _| Ok(()),
         &mut |_, chunk| read.push(chunk.to_vec()),
         &mut |_, _, reason| panic!("{reason}"),
     );

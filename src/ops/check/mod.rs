@@ -148,13 +148,5 @@ pub fn check(
 /// The words of an error that is about stored data; any other goes up, because an unreachable
 /// repository is not a damaged one.
 fn said(e: repo::Error) -> Result<String, Error> {
-    let is_about_data = match &e {
-        repo::Error::Interrupted
-        | repo::Error::Denied { .. }
-        | repo::Error::Cache { .. }
-        | repo::Error::Source { .. }
-        | repo::Error::Worker => false,
-        e => !e.is_of_backend(),
-    };
-    if is_about_data { Ok(e.to_string()) } else { Err(e.into()) }
+    if e.is_about_data() { Ok(e.to_string()) } else { Err(e.into()) }
 }

@@ -1,13 +1,15 @@
 //! Packs: whether each is there with its size, and, for those that are read, whether every byte
 //! and every id is right and the index tells the truth about them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
 
 use crate::base::clock::Cancel;
-use crate::base::id::PackId;
+use crate::base::id::{ChunkId, PackId};
 use crate::base::kind::PackKind;
 use crate::base::limits::PACK_SIZE_MAX;
 use crate::base::monitor::{Count, Monitor};
@@ -17,6 +19,7 @@ use crate::ops::Error;
 use crate::ops::check::{BadPlaces, ReadData, Report, said};
 use crate::repo::index::{PackInfo, Place};
 use crate::repo::pack::{OpenPack, Scratch};
+use crate::repo::read::ChunkReader;
 use crate::repo::{self, Repository};
 
 /// Compares the index with the packs that were `listed`.
@@ -90,13 +93,13 @@ pub fn read_packs(
     repo.keys().may_read(PackKind::Data)?;
     let rows = repo.index().chunks_by_pack()?;
     monitor.phase("reading packs", Count::DoneBytes, Some(plain));
-    let found = Mutex::new((report, bad));
+    let (found, reader) = (Mutex::new((report, bad)), ChunkReader::new(repo));
     chosen.par_iter().try_for_each_init(Buffers::default, |buffers, &number| {
         if cancel.is_cancelled() {
             return Err(Error::from(repo::Error::Interrupted));
         }
         let rows = rows.get(&number).copied().unwrap_or(0);
-        let outcome = read_pack(repo, number, rows, buffers)?;
+        let outcome = read_pack(&reader, number, rows, buffers)?;
         monitor.add(Count::DoneBytes, outcome.plain);
         let mut found = found.lock().map_err(|_| repo::Error::Worker)?;
         outcome.file(number, &mut found);
@@ -109,6 +112,8 @@ pub fn read_packs(
 struct Buffers {
     bytes: Vec<u8>,
     scratch: Scratch,
+    /// For the bases of deltas.
+    bases: Scratch,
 }
 
 /// What came of reading one pack.
@@ -120,6 +125,8 @@ struct Outcome {
     whole: Option<String>,
     /// Single places are.
     places: Vec<(Place, String)>,
+    /// Places that cannot be read because of other packs.
+    baseless: Vec<(Place, String)>,
 }
 
 impl Outcome {
@@ -133,16 +140,21 @@ impl Outcome {
             report.damage(self.name, &reason);
             bad.reasons.insert(number, reason);
         }
-        bad.places.extend(self.places.into_iter().map(|(place, _)| place));
+        if let Some((_, reason)) = self.baseless.first() {
+            bad.reasons.entry(number).or_insert_with(|| reason.clone());
+        }
+        bad.places.extend(self.places.into_iter().chain(self.baseless).map(|(place, _)| place));
     }
 }
 
 /// Reads pack `number`, of which the index has so many `rows`.
-fn read_pack(repo: &Repository, number: u32, rows: u64, buffers: &mut Buffers) -> Result<Outcome, Error> {
+fn read_pack(reader: &ChunkReader, number: u32, rows: u64, buffers: &mut Buffers) -> Result<Outcome, Error> {
+    let repo = reader.repo();
     let info = repo.index().pack(number)?.ok_or(repo::Error::Worker)?;
     let name = pack_name(info.kind, &info.id);
     let plain = info.plain_len();
-    let mut outcome = Outcome { name, plain, verified: 0, whole: None, places: Vec::new() };
+    let mut outcome =
+        Outcome { name, plain, verified: 0, whole: None, places: Vec::new(), baseless: Vec::new() };
     if info.size > PACK_SIZE_MAX {
         outcome.whole = Some(format!("{} bytes is larger than a pack may be", info.size));
         return Ok(outcome);
@@ -160,11 +172,14 @@ fn read_pack(repo: &Repository, number: u32, rows: u64, buffers: &mut Buffers) -
                     Some("the index describes another content than its own directory does".into());
             }
             compare_rows(repo, number, rows, &pack, &mut outcome)?;
-            read_segments(repo, number, &pack, &mut buffers.scratch, &mut outcome);
+            {
+                let Buffers { scratch, bases, .. } = buffers;
+                read_segments(reader, number, &pack, scratch, bases, &mut outcome)?;
+            }
         }
         Err(e) => {
             outcome.whole = Some(e.to_string());
-            probe_segments(repo, number, &info, buffers, &mut outcome)?;
+            probe_segments(reader, number, &info, buffers, &mut outcome)?;
         }
     }
     if !named && outcome.whole.is_none() && outcome.places.is_empty() {
@@ -182,23 +197,59 @@ fn mark_segment(info: &PackInfo, number: u32, segment: u32, reason: &str, outcom
 
 /// The index repeats the directory, so that of a pack without one what is intact can still be read.
 fn probe_segments(
-    repo: &Repository,
+    reader: &ChunkReader,
     number: u32,
     info: &PackInfo,
     buffers: &mut Buffers,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
-    let pack = match OpenPack::by_index(&outcome.name, info, &buffers.bytes, repo.keys()) {
+    let Buffers { bytes, scratch, bases } = buffers;
+    let pack = match OpenPack::by_index(&outcome.name, info, bytes, reader.repo().keys()) {
         Err(e @ repo::Error::Denied { .. }) => return Err(e.into()),
         opened => opened.map_err(|e| e.to_string()),
     };
+    let mut gathering = Gathering::new(reader, bases);
     for segment in 0..info.segments.len() as u32 {
         let probed = pack.as_ref().map_err(Clone::clone);
-        if let Err(reason) = probed.and_then(|pack| pack.probe(segment, &mut buffers.scratch)) {
+        let probed =
+            probed.and_then(|pack| pack.probe(segment, scratch, &mut |b, d, o| gathering.of(b, d, o)));
+        if let Err(reason) = probed {
             mark_segment(info, number, segment, &reason, outcome);
         }
     }
-    Ok(())
+    gathering.end()
+}
+
+/// Gathers the bases of deltas, and tells what is wrong with a pack from what is wrong with others.
+struct Gathering<'g> {
+    reader: &'g ChunkReader,
+    scratch: &'g mut Scratch,
+    /// Whether the last bases could not be had.
+    failed: bool,
+    /// What ends the check.
+    fatal: Option<repo::Error>,
+}
+
+impl<'g> Gathering<'g> {
+    fn new(reader: &'g ChunkReader, scratch: &'g mut Scratch) -> Self {
+        Gathering { reader, scratch, failed: false, fatal: None }
+    }
+
+    fn of(&mut self, bases: &[ChunkId], below: u8, out: &mut Vec<u8>) -> Result<(), String> {
+        let gathered = self.reader.gather(bases, below, self.scratch, out);
+        self.failed = gathered.is_err();
+        gathered.map_err(|e| {
+            let reason = format!("what it is coded against cannot be read: {e}");
+            if !e.is_about_data() {
+                self.fatal.get_or_insert(e);
+            }
+            reason
+        })
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.fatal.map_or(Ok(()), |e| Err(e.into()))
+    }
 }
 
 /// Whether the index, by which readers go, says the same as the pack itself.
@@ -240,26 +291,34 @@ fn compare_rows(
 
 /// Opens every segment and recomputes every id.
 fn read_segments(
-    repo: &Repository,
+    reader: &ChunkReader,
     number: u32,
     pack: &OpenPack<'_>,
     scratch: &mut Scratch,
+    bases: &mut Scratch,
     outcome: &mut Outcome,
-) {
-    let (mut verified, mut wrong) = (0, Vec::new());
+) -> Result<(), Error> {
+    let (mut verified, mut wrong, mut baseless) = (0, Vec::new(), Vec::new());
+    let gathering = RefCell::new(Gathering::new(reader, bases));
     pack.read_all(
-        repo.keys(),
+        reader.repo().keys(),
         scratch,
+        &mut |bases, below, out| gathering.borrow_mut().of(bases, below, out),
         &mut |_, plain| verified += plain.len() as u64,
         &mut |segment, ordinals, reason| {
-            wrong.push((segment as u32, ordinals, format!("segment {segment}: {reason}")));
+            let found = (segment as u32, ordinals, format!("segment {segment}: {reason}"));
+            if gathering.borrow().failed { baseless.push(found) } else { wrong.push(found) }
         },
     );
     outcome.verified = verified;
-    for (segment, ordinals, reason) in wrong {
-        let places = ordinals.map(|ordinal| Place { pack: number, segment, ordinal });
-        outcome.places.extend(places.map(|place| (place, reason.clone())));
-    }
+    let each = |found: Vec<(u32, Range<u16>, String)>| {
+        found.into_iter().flat_map(move |(segment, ordinals, reason)| {
+            ordinals.map(move |ordinal| (Place { pack: number, segment, ordinal }, reason.clone()))
+        })
+    };
+    outcome.places.extend(each(wrong));
+    outcome.baseless.extend(each(baseless));
+    gathering.into_inner().end()
 }
 
 /// Whether a pack is among those to read. Chosen by name, so several machines agree.

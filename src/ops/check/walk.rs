@@ -27,6 +27,8 @@ use crate::vfs::{Database, read_nodes};
 
 /// Packs whose descriptions are kept: about 4 MB.
 const PACKS_KEPT: usize = 256;
+/// Segments whose chains are remembered: some 30 MB.
+const CHAINS_KEPT: usize = 1 << 18;
 /// What is wrong with a directory that nobody can list.
 const DISORDER: &str = "the names in its listing do not ascend";
 
@@ -42,8 +44,8 @@ pub fn check_snapshots(
     monitor.phase("checking snapshots", Count::Items, Some(snapshots.len() as u64));
     let reader = Arc::new(ChunkReader::new(repo));
     let (contents, listings, torn) = (HashSet::new(), HashMap::new(), HashMap::new());
-    let (packs, hurt) = (HashMap::new(), Vec::new());
-    let mut walker = Walker { repo, reader, bad, cancel, contents, listings, torn, packs, hurt };
+    let (chains, packs, hurt) = (HashMap::new(), HashMap::new(), Vec::new());
+    let mut walker = Walker { repo, reader, bad, cancel, contents, listings, torn, chains, packs, hurt };
     for snapshot in snapshots {
         walker.snapshot(snapshot.root.root.clone())?;
         report.hurt.extend(walker.hurt.drain(..).map(|(path, reason)| Hurt {
@@ -68,6 +70,8 @@ struct Walker<'a> {
     /// Those of this snapshot below which something is not, and a folder that has them. Folders may
     /// hold each other over and over: each is walked once.
     torn: HashMap<Claim, String>,
+    /// What is wrong with chains of deltas, by the packs' numbers and the segments'.
+    chains: HashMap<(u32, u32), Option<String>>,
     /// What the index says of some packs: neighbours lie together.
     packs: HashMap<u32, PackInfo>,
     hurt: Vec<(String, String)>,
@@ -329,10 +333,13 @@ impl Walker<'_> {
             return Ok(Some(format!("chunk {id} is in no pack that the index knows")));
         };
         let is_doubtful = |place: &Place| bad.doubtful.contains(&place.pack);
-        let mut wrong = None;
+        let (mut wrong, mut broken) = (None, None);
         for place in places.iter().filter(|place| !bad.is_bad(place) && !is_doubtful(place)) {
             match self.stored_len(place)? {
-                Some(stored) if stored == len as usize => return Ok(None),
+                Some(stored) if stored == len as usize => match self.chain(place)? {
+                    None => return Ok(None),
+                    Some(reason) => broken = Some((place, reason)),
+                },
                 Some(_) => wrong = Some("has another length than its list says"),
                 None => wrong = Some("is no data"),
             }
@@ -347,8 +354,64 @@ impl Walker<'_> {
         if let Some(wrong) = wrong {
             return Ok(Some(format!("chunk {id} {wrong}")));
         }
+        if let Some((place, reason)) = broken {
+            return Ok(Some(format!("chunk {id} in pack {}: {reason}", self.pack(place.pack)?.id)));
+        }
         let reason = bad.reasons.get(&first.pack).map_or("it is damaged", String::as_str);
         Ok(Some(format!("chunk {id} in pack {}: {reason}", self.pack(first.pack)?.id)))
+    }
+
+    /// What is wrong with the chain of deltas below the segment at `place`: with a chunk that it or
+    /// another link is coded against (I-8).
+    fn chain(&mut self, place: &Place) -> Result<Option<String>, Error> {
+        let key = (place.pack, place.segment);
+        if let Some(known) = self.chains.get(&key) {
+            return Ok(known.clone());
+        }
+        let pack = self.pack(place.pack)?;
+        let Some(segment) = pack.segments.get(place.segment as usize).filter(|segment| segment.depth > 0)
+        else {
+            return Ok(None);
+        };
+        let (depth, bases) = (segment.depth, pack.bases_of(segment).to_vec());
+        let mut wrong = None;
+        for base in bases {
+            wrong = self.base(&base, depth)?;
+            if wrong.is_some() {
+                break;
+            }
+        }
+        if self.chains.len() >= CHAINS_KEPT {
+            self.chains.clear();
+        }
+        self.chains.insert(key, wrong.clone());
+        Ok(wrong)
+    }
+
+    /// What is wrong with a base, if there is no good copy of it less deep than `below`.
+    fn base(&mut self, base: &ChunkId, below: u8) -> Result<Option<String>, Error> {
+        let mut reason = "is in no pack that the index knows, or only deeper".to_owned();
+        for place in self.repo.index().places(base)? {
+            let pack = self.pack(place.pack)?;
+            let (kind, name) = (pack.kind, pack.id);
+            let depth = pack.segments.get(place.segment as usize).map(|segment| segment.depth);
+            if kind != PackKind::Data || depth.is_none_or(|depth| depth >= below) {
+                continue;
+            }
+            let wrong = if self.bad.is_bad(&place) {
+                let known = self.bad.reasons.get(&place.pack);
+                Some(known.cloned().unwrap_or_else(|| "it is damaged".to_owned()))
+            } else if self.bad.doubtful.contains(&place.pack) && self.read_len(base)?.is_none() {
+                Some("it cannot be read".to_owned())
+            } else {
+                self.chain(&place)?
+            };
+            match wrong {
+                None => return Ok(None),
+                Some(wrong) => reason = format!("in pack {name}: {wrong}"),
+            }
+        }
+        Ok(Some(format!("it is coded against chunk {base}, which {reason}")))
     }
 
     /// The length that the index gives of the chunk at `place`; `None` if no data can be there. Asks for

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
 use crate::base::secret::PASSWORD_VARIABLE;
+use crate::format::root::SnapshotKind;
 use crate::ops::Error;
 use crate::ops::child::Running;
 use crate::ops::input::Input;
 use crate::ops::snapshot::stream::gather;
-use crate::ops::snapshot::{Made, Provenance, in_session, node_name};
+
+use crate::ops::snapshot::{Made, Provenance, earlier, in_session, node_name};
 use crate::repo::{self, Repository};
 
 /// What is asked for.
@@ -42,7 +44,9 @@ pub fn snapshot_command(
         let (name, mut running) = start(request)?;
         let stdout = running.stdout().ok_or(repo::Error::Worker)?;
         let mut input = Input::new(stdout, cancel);
-        gather(session, &request.name, &mut input, request.allow_empty, || {
+        let earlier = earlier(session, provenance, SnapshotKind::Stream, &request.name);
+        let stream = session.stream_after(earlier.content(&request.name));
+        gather(session, stream, &request.name, &mut input, request.allow_empty, || {
             finish(&name, &mut running, cancel)
         })
     })

@@ -14,7 +14,7 @@ use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::ops::Error;
 use crate::ops::snapshot::parts::Parts;
-use crate::ops::snapshot::{Gathered, Made, Provenance, directory, in_session};
+use crate::ops::snapshot::{Gathered, Made, Provenance, directory, earlier, in_session};
 use crate::postgres::archive::name::{encode, table_file};
 use crate::postgres::archive::shadow::{Shadow, ShadowError};
 use crate::postgres::archive::split::{SplitError, Splitter, Summary};
@@ -75,7 +75,8 @@ pub fn snapshot_db(
     };
     in_session(repo, provenance, monitor, cancel, |session| {
         let total = databases.iter().map(|d| d.bytes.unwrap_or(0)).sum::<u64>();
-        let mut gathering = Gathering { session, request, cancel, repo, info: &info, bytes: 0, items: 0 };
+        let mut gathering =
+            Gathering { session, provenance, request, cancel, repo, info: &info, bytes: 0, items: 0 };
         // The size on the server is no more than a hint: indexes are in it, and no dump has them.
         session.monitor().phase("dumping", Count::SourceBytes, (total > 0).then_some(total));
         let mut nodes = Vec::new();
@@ -144,6 +145,7 @@ type Each<'e> = &'e mut dyn FnMut(&[u8]) -> Result<(), ShadowError<repo::Error>>
 
 struct Gathering<'a> {
     session: &'a Session,
+    provenance: &'a Provenance,
     request: &'a DbRequest,
     cancel: &'a Cancel,
     repo: &'a Repository,
@@ -161,7 +163,10 @@ impl Gathering<'_> {
         let mut read = StreamHasher::plain();
         let mut joined = StreamHasher::plain();
         let mut splitter = Splitter::new();
-        let mut shadow = Shadow::new(Parts::new(self.session), |bytes: &[u8]| joined.update(bytes));
+        let node = database_node(&database.name);
+        let earlier = earlier(self.session, self.provenance, SnapshotKind::Database, &database.name);
+        let parts = Parts::new(self.session, earlier.folder(&node));
+        let mut shadow = Shadow::new(parts, |bytes: &[u8]| joined.update(bytes));
         let mut buffer = vec![0; READ];
         let streamed = self.stream(&mut running, &mut buffer, &mut |bytes| {
             read.update(bytes);
@@ -188,7 +193,6 @@ impl Gathering<'_> {
         }
         self.bytes += summary.bytes;
         self.items += summary.tables.len() as u64;
-        let node = database_node(&database.name);
         let described = parts.finish(node.as_bytes(), |objects| {
             let info = self.describe(pg_dump, database, &summary, objects, started.0, hash);
             info.encode().map_err(repo::Error::from)

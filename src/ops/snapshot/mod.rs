@@ -5,6 +5,7 @@
 mod command;
 mod db;
 mod files;
+mod parent;
 mod parts;
 mod stream;
 
@@ -25,7 +26,8 @@ use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::{FLAG_END_UNVERIFIED, FLAG_INCOMPLETE, RootBody, SnapshotKind, Stats};
 use crate::format::tree::TreeBuilder;
 use crate::ops::Error;
-use crate::repo::roots::Listing;
+use crate::ops::snapshot::parent::Folder;
+use crate::repo::roots::{Listing, Snapshot};
 use crate::repo::session::{Added, Session, SessionOptions};
 use crate::repo::{self, Repository};
 
@@ -198,6 +200,16 @@ fn parent_of(there: &Listing, provenance: &Provenance, gathered: &Gathered) -> O
             && s.root.sources == gathered.sources
     });
     same.map(|s| s.id)
+}
+
+/// The root folder of the newest snapshot of this kind that has `source`, of this host if it can be:
+/// what `source` is coded against. An empty folder if there is none.
+fn earlier(session: &Session, provenance: &Provenance, kind: SnapshotKind, source: &str) -> Folder {
+    let has = |s: &&Snapshot| s.root.kind == kind && s.root.sources.iter().any(|name| name == source);
+    let mut newest = session.roots().snapshots.iter().rev().filter(has);
+    let own = newest.clone().find(|s| s.root.host.as_ref() == Some(&provenance.host));
+    let found = own.or_else(|| newest.next());
+    Folder::open(session, found.map_or_else(Vec::new, |snapshot| snapshot.root.root.children.clone()))
 }
 
 /// A directory of `nodes`, in any order; the entries of its listing.

@@ -3,6 +3,7 @@
 
 use crate::format::node::{Node, NodeType};
 use crate::ops::snapshot::directory;
+use crate::ops::snapshot::parent::Folder;
 use crate::postgres::archive::name::table_file;
 use crate::postgres::archive::split::{ObjectEnd, ObjectKey, Sink};
 use crate::repo::Error;
@@ -12,10 +13,15 @@ use crate::repo::session::{Session, StreamWriter};
 pub const TABLES: &str = "tables";
 /// The folder of large objects.
 pub const LARGE_OBJECTS: &str = "large-objects";
+/// The file that says how the dump is put together.
+const RECIPE: &str = "recipe";
+/// The file that describes it.
+const INFO: &str = "info";
 
 /// Takes a split dump.
 pub struct Parts<'s> {
     session: &'s Session,
+    earlier: Earlier,
     recipe: StreamWriter<'s>,
     open: Option<(String, StreamWriter<'s>)>,
     objects: Vec<String>,
@@ -24,12 +30,22 @@ pub struct Parts<'s> {
     large_objects: Vec<Node>,
 }
 
+/// The parts of an earlier dump.
+struct Earlier {
+    top: Folder,
+    tables: Folder,
+    large_objects: Folder,
+}
+
 impl<'s> Parts<'s> {
-    /// Parts of a dump that has not begun.
-    pub fn new(session: &'s Session) -> Self {
+    /// Parts of a dump that has not begun, beside those of an earlier one, whose node's folder is
+    /// `earlier`.
+    pub fn new(session: &'s Session, earlier: Folder) -> Self {
+        let (tables, large_objects) = (earlier.folder(TABLES), earlier.folder(LARGE_OBJECTS));
         Parts {
             session,
-            recipe: session.stream(),
+            recipe: session.stream_after(earlier.content(RECIPE)),
+            earlier: Earlier { top: earlier, tables, large_objects },
             open: None,
             objects: Vec::new(),
             top: Vec::new(),
@@ -45,10 +61,10 @@ impl<'s> Parts<'s> {
         info: impl FnOnce(Vec<String>) -> Result<Vec<u8>, Error>,
     ) -> Result<Node, Error> {
         let recipe = self.recipe.finish()?;
-        self.top.push(Node::with_content("recipe", NodeType::File, recipe.entries)?);
-        let mut stream = self.session.stream();
+        self.top.push(Node::with_content(RECIPE, NodeType::File, recipe.entries)?);
+        let mut stream = self.session.stream_after(self.earlier.top.content(INFO));
         stream.write(&info(self.objects)?)?;
-        self.top.push(Node::with_content("info", NodeType::File, stream.finish()?.entries)?);
+        self.top.push(Node::with_content(INFO, NodeType::File, stream.finish()?.entries)?);
         for (folder, nodes) in [(TABLES, self.tables), (LARGE_OBJECTS, self.large_objects)] {
             let children = directory(self.session, nodes)?;
             self.top.push(Node::with_children(folder, NodeType::Directory, children));
@@ -69,7 +85,12 @@ impl Sink for Parts<'_> {
             ObjectKey::LargeObject { oid } => format!("{LARGE_OBJECTS}/{oid}"),
         };
         self.session.monitor().item(&path);
-        self.open = Some((path, self.session.stream()));
+        let earlier = match path.split_once('/') {
+            Some((TABLES, name)) => self.earlier.tables.content(name),
+            Some((_, name)) => self.earlier.large_objects.content(name),
+            None => self.earlier.top.content(&path),
+        };
+        self.open = Some((path, self.session.stream_after(earlier)));
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::ops::Error;
 use crate::ops::input::Input;
-use crate::ops::snapshot::{Gathered, Made, Provenance, directory, in_session, node_name};
+use crate::ops::snapshot::{Gathered, Made, Provenance, directory, earlier, in_session, node_name};
 use crate::repo::Repository;
-use crate::repo::session::Session;
+use crate::repo::session::{Session, StreamWriter};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -36,7 +36,10 @@ pub fn snapshot_stdin<R: Read + AsFd>(
     node_name(&request.name)?;
     let mut input = Input::new(input, cancel);
     in_session(repo, provenance, monitor, cancel, |session| {
-        let mut gathered = gather(session, &request.name, &mut input, request.allow_empty, || Ok(()))?;
+        let earlier = earlier(session, provenance, SnapshotKind::Stream, &request.name);
+        let stream = session.stream_after(earlier.content(&request.name));
+        let mut gathered =
+            gather(session, stream, &request.name, &mut input, request.allow_empty, || Ok(()))?;
         gathered.end_unverified = true;
         Ok(gathered)
     })
@@ -45,6 +48,7 @@ pub fn snapshot_stdin<R: Read + AsFd>(
 /// Reads `input` to its end into one node, then asks `ended` whether the end was a good one (I-3).
 pub(super) fn gather(
     session: &Session,
+    mut stream: StreamWriter<'_>,
     name: &str,
     input: &mut dyn Read,
     allow_empty: bool,
@@ -52,7 +56,6 @@ pub(super) fn gather(
 ) -> Result<Gathered, Error> {
     session.monitor().phase("reading", Count::SourceBytes, None);
     session.monitor().item(name);
-    let mut stream = session.stream();
     let read = stream.read_from(input, name, &mut |_| {})?;
     ended()?;
     if read == 0 && !allow_empty {

@@ -41,6 +41,12 @@ impl PackInfo {
         Some((usize::try_from(before).ok()?, lens[usize::from(ordinal)] as usize))
     }
 
+    /// The bases of one of its segments.
+    pub fn bases_of(&self, segment: &Segment) -> &[ChunkId] {
+        let first = segment.first_base as usize;
+        self.bases.get(first..first + usize::from(segment.base_count)).unwrap_or_default()
+    }
+
     /// Plaintext bytes in the whole pack.
     pub fn plain_len(&self) -> u64 {
         self.segments.iter().map(|s| u64::from(s.plain_len)).sum()

@@ -2,7 +2,7 @@
 //! trailer (`format-spec/segments-and-packs.md`). Its buffer is handed in and out, so that a
 //! session allocates a few of them once.
 
-use crate::base::id::PackId;
+use crate::base::id::{ChunkId, PackId};
 use crate::base::kind::{Coding, PackKind};
 use crate::base::limits;
 use crate::base::secret::Secret32;
@@ -21,6 +21,7 @@ pub struct PackBuilder {
     key: AeadKey,
     directory: Directory,
     bytes: Vec<u8>,
+    deltas: Vec<[u8; 32]>,
 }
 
 /// A finished pack: its stored bytes and what the index will say of it.
@@ -31,6 +32,24 @@ pub struct Built {
     pub record: PackRecord,
     /// The key, for the check that follows.
     pub key: AeadKey,
+    /// For each delta, the hash of what was sealed: its plaintext was compared before, while its bases
+    /// were at hand.
+    pub deltas: Vec<[u8; 32]>,
+}
+
+/// One segment, ready to be sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct ToSeal<'s> {
+    /// Its coded bytes.
+    pub coded: &'s [u8],
+    /// How they were coded.
+    pub coding: Coding,
+    /// Links of the chain of deltas below it; zero unless it is one.
+    pub depth: u8,
+    /// What it was coded against.
+    pub bases: &'s [ChunkId],
+    /// What is in it.
+    pub chunks: &'s [ChunkEntry],
 }
 
 impl PackBuilder {
@@ -47,23 +66,30 @@ impl PackBuilder {
         bytes.extend_from_slice(&header);
         bytes.extend_from_slice(&wrapped);
         let key = AeadKey::new(&secret);
-        Ok(PackBuilder { header, wrapped, secret, key, directory: Directory::new(kind), bytes })
+        let directory = Directory::new(kind);
+        Ok(PackBuilder { header, wrapped, secret, key, directory, bytes, deltas: Vec::new() })
     }
 
-    /// Whether a segment of `coded` bytes with `chunks` chunks still fits; an empty pack takes any.
-    pub fn fits(&self, coded: usize, chunks: usize) -> bool {
-        let segments = self.directory.segments().len();
+    /// Whether a segment still fits; an empty pack takes any.
+    pub fn fits(&self, segment: &ToSeal<'_>) -> bool {
+        let (segments, chunks) = (self.directory.segments().len(), segment.chunks.len());
+        let stored_len = segment.coded.len() + TAG_LEN;
+        let object_len = self.directory.object_len_with(stored_len, segment.bases.len(), chunks);
         segments == 0
-            || (self.directory.object_len_with(coded + TAG_LEN, chunks) <= limits::PACK_SIZE_AIM
+            || (object_len <= limits::PACK_SIZE_AIM
                 && segments < limits::PACK_SEGMENTS_MAX
                 && self.directory.chunks().len() + chunks <= limits::PACK_CHUNKS_MAX)
     }
 
     /// Seals one segment into the pack. What the directory refuses is not sealed: its number would be
     /// the next segment's too, and the nonce with it (I-7).
-    pub fn append(&mut self, coded: &[u8], coding: Coding, chunks: &[ChunkEntry]) -> Result<(), Error> {
+    pub fn append(&mut self, segment: &ToSeal<'_>) -> Result<(), Error> {
+        let &ToSeal { coded, coding, depth, bases, chunks } = segment;
         let len = u32::try_from(coded.len() + TAG_LEN).unwrap_or(u32::MAX);
-        let ordinal = self.directory.push(Stored { len, coding, depth: 0 }, &[], chunks)?.into();
+        let ordinal = self.directory.push(Stored { len, coding, depth }, bases, chunks)?.into();
+        if coding == Coding::Prefix {
+            self.deltas.push(crypto::hash(coded));
+        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(coded);
         let place = Place { header: &self.header, domain: Domain::Segment, ordinal, tail: b"" };
@@ -89,6 +115,6 @@ impl PackBuilder {
             wrapped: self.wrapped,
             directory: self.directory,
         };
-        Ok(Built { bytes: self.bytes, record, key: self.key })
+        Ok(Built { bytes: self.bytes, record, key: self.key, deltas: self.deltas })
     }
 }

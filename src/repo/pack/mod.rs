@@ -3,6 +3,8 @@
 
 mod builder;
 mod open;
+mod verify;
 
-pub use builder::{Built, PackBuilder};
-pub use open::{OpenPack, Scratch};
+pub use builder::{Built, PackBuilder, ToSeal};
+pub use open::{Gather, OpenPack, Scratch, Sealed};
+pub use verify::verify;

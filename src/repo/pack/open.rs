@@ -3,8 +3,10 @@
 
 use std::ops::Range;
 
+use crate::base::id::ChunkId;
 use crate::base::kind::{Coding, PackKind};
 use crate::base::secret::Secret32;
+use crate::codec::prefix::Decoder;
 use crate::codec::{self, Decompressor};
 use crate::crypto::{self, AeadKey, Domain, Place};
 use crate::format::header::Header;
@@ -18,8 +20,19 @@ use crate::repo::pack::Built;
 #[derive(Default)]
 pub struct Scratch {
     decompressor: Decompressor,
+    deltas: Decoder,
     sealed: Vec<u8>,
     plain: Vec<u8>,
+}
+
+/// What a segment needs to be opened: its sealed bytes and, if it is a delta, its bases' plaintext one
+/// after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed<'s> {
+    /// The bytes in the pack.
+    pub bytes: &'s [u8],
+    /// The bases'; empty for a whole segment.
+    pub prefix: &'s [u8],
 }
 
 impl Scratch {
@@ -30,21 +43,51 @@ impl Scratch {
         header: &[u8; 64],
         number: u64,
         segment: &Segment,
-        sealed: &[u8],
+        sealed: Sealed<'_>,
     ) -> Result<&[u8], String> {
-        self.sealed.clear();
-        self.sealed.extend_from_slice(sealed);
-        let place = Place { header, domain: Domain::Segment, ordinal: number, tail: b"" };
-        let coded = key.open(place, &mut self.sealed).map_err(|e| e.to_string())?;
-        match segment.coding {
-            Coding::Raw => self.decompressor.raw(coded, segment.plain_len, &mut self.plain),
-            Coding::Zstd => self.decompressor.zstd(coded, segment.plain_len, &mut self.plain),
-            Coding::Prefix | Coding::Dictionary => Err(codec::Error::Unknown),
-        }
-        .map_err(|e| e.to_string())?;
-        Ok(&self.plain)
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = self.open_into(key, header, number, segment, sealed, &mut plain);
+        self.plain = plain;
+        opened.map(|()| &self.plain[..])
+    }
+
+    /// The same into `out`, whose old content is dropped.
+    pub fn open_into(
+        &mut self,
+        key: &AeadKey,
+        header: &[u8; 64],
+        number: u64,
+        segment: &Segment,
+        sealed: Sealed<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let coded = unseal(key, header, number, sealed.bytes, &mut self.sealed)?;
+        let decoded = match segment.coding {
+            Coding::Raw => self.decompressor.raw(coded, segment.plain_len, out),
+            Coding::Zstd => self.decompressor.zstd(coded, segment.plain_len, out),
+            Coding::Prefix => self.deltas.decode(sealed.prefix, coded, segment.plain_len, out),
+            Coding::Dictionary => Err(codec::Error::Unknown),
+        };
+        decoded.map_err(|e| e.to_string())
     }
 }
+
+/// The coded bytes of the segment `number`, opened in `out` from a copy of its sealed bytes.
+fn unseal<'o>(
+    key: &AeadKey,
+    header: &[u8; 64],
+    number: u64,
+    sealed: &[u8],
+    out: &'o mut Vec<u8>,
+) -> Result<&'o [u8], String> {
+    out.clear();
+    out.extend_from_slice(sealed);
+    let place = Place { header, domain: Domain::Segment, ordinal: number, tail: b"" };
+    Ok(key.open(place, out).map_err(|e| e.to_string())?)
+}
+
+/// Puts the plaintext of bases, each from a copy less deep than said, one after another.
+pub type Gather<'g> = &'g mut dyn FnMut(&[ChunkId], u8, &mut Vec<u8>) -> Result<(), String>;
 
 /// A pack seen through the index alone.
 pub struct ByIndex<'b> {
@@ -55,11 +98,13 @@ pub struct ByIndex<'b> {
 
 impl ByIndex<'_> {
     /// Whether `segment` opens and decodes.
-    pub fn probe(&self, segment: u32, scratch: &mut Scratch) -> Result<(), String> {
+    pub fn probe(&self, segment: u32, scratch: &mut Scratch, gather: Gather<'_>) -> Result<(), String> {
         let at = self.info.segments.get(segment as usize).ok_or("there is no such segment")?;
         let range = at.range();
-        let sealed = self.bytes.get(range.start as usize..range.end as usize);
-        let sealed = sealed.ok_or("it is cut off")?;
+        let bytes = self.bytes.get(range.start as usize..range.end as usize).ok_or("it is cut off")?;
+        let mut prefix = Vec::new();
+        gather(self.info.bases_of(at), at.depth, &mut prefix)?;
+        let sealed = Sealed { bytes, prefix: &prefix };
         scratch.open(&self.key, &self.info.header, segment.into(), at, sealed).map(drop)
     }
 }
@@ -137,6 +182,33 @@ impl<'b> OpenPack<'b> {
         Ok(OpenPack { bytes, header, key, directory })
     }
 
+    /// The sealed bytes of a segment of this pack.
+    fn sealed(&self, segment: &Segment) -> &'b [u8] {
+        let range = segment.range();
+        &self.bytes[range.start as usize..range.end as usize]
+    }
+
+    /// The coded bytes of its segment `number`.
+    pub fn unseal<'s>(
+        &self,
+        number: usize,
+        segment: &Segment,
+        scratch: &'s mut Scratch,
+    ) -> Result<&'s [u8], String> {
+        unseal(&self.key, &self.header, number as u64, self.sealed(segment), &mut scratch.sealed)
+    }
+
+    /// The plaintext of its segment `number`, which is no delta.
+    pub fn decode<'s>(
+        &self,
+        number: usize,
+        segment: &Segment,
+        scratch: &'s mut Scratch,
+    ) -> Result<&'s [u8], String> {
+        let sealed = Sealed { bytes: self.sealed(segment), prefix: &[] };
+        scratch.open(&self.key, &self.header, number as u64, segment, sealed)
+    }
+
     fn check_padding(&self, name: &str, secret: &Secret32) -> Result<(), Error> {
         let start = self.directory.data_end() as usize;
         let mut expected = vec![0; self.directory.padding_len() as usize];
@@ -149,19 +221,28 @@ impl<'b> OpenPack<'b> {
     }
 
     /// Opens every segment, recomputes every id and hands each chunk to `each`. The first damage
-    /// of a segment goes to `bad` with the segment's number; the others are still read.
+    /// of a segment goes to `bad` with the segment's number; the others are still read. The bases of
+    /// deltas come from `gather`.
     pub fn read_all(
         &self,
         keys: &Keys,
         scratch: &mut Scratch,
+        gather: Gather<'_>,
         each: &mut dyn FnMut(&ChunkEntry, &[u8]),
         bad: &mut dyn FnMut(usize, Range<u16>, String),
     ) {
+        let mut prefix = Vec::new();
         for (number, segment) in self.directory.segments().iter().enumerate() {
-            let range = segment.range();
-            let sealed = &self.bytes[range.start as usize..range.end as usize];
             let chunks = self.directory.chunks_of(segment);
-            let plain = match scratch.open(&self.key, &self.header, number as u64, segment, sealed) {
+            prefix.clear();
+            let opened = match gather(self.directory.bases_of(segment), segment.depth, &mut prefix) {
+                Ok(()) => {
+                    let sealed = Sealed { bytes: self.sealed(segment), prefix: &prefix };
+                    scratch.open(&self.key, &self.header, number as u64, segment, sealed)
+                }
+                Err(reason) => Err(reason),
+            };
+            let plain = match opened {
                 Ok(plain) => plain,
                 Err(reason) => {
                     bad(number, 0..segment.chunk_count, reason);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::id::ChunkId;
 use crate::base::kind::ChunkKind;
+use crate::format::pack::Segment;
 use crate::repo::Error;
 use crate::repo::index::Place;
 use crate::repo::pack::Scratch;
@@ -75,7 +76,9 @@ impl BatchReader {
         let places = ahead.take().map_or_else(|| self.reader.places(first), Ok).ok()?;
         let place = *places.first()?;
         let pack = self.reader.pack(place.pack).ok()?;
-        let segment = pack.info.segments.get(place.segment as usize)?;
+        // A delta is read by itself: its bases lie elsewhere.
+        let is_whole = |segment: &&Segment| segment.depth == 0;
+        let segment = pack.info.segments.get(place.segment as usize).filter(is_whole)?;
         let mut run = Run { places: vec![place], range: segment.range(), pack: pack.clone() };
         let mut plain = u64::from(*first_len);
         let mut last = place;
@@ -89,7 +92,8 @@ impl BatchReader {
                 p.pack == last.pack && (p.segment == last.segment || p.segment == last.segment + 1)
             };
             let next = places.iter().find(goes_on).copied();
-            let segment = next.and_then(|next| pack.info.segments.get(next.segment as usize));
+            let segment =
+                next.and_then(|next| pack.info.segments.get(next.segment as usize).filter(is_whole));
             let (Some(next), Some(segment)) = (next, segment) else {
                 *ahead = Some(places);
                 break;

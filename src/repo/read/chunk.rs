@@ -9,7 +9,8 @@ use crate::base::kind::ChunkKind;
 use crate::crypto::AeadKey;
 use crate::format::name::pack_name;
 use crate::repo::index::{PackInfo, Place};
-use crate::repo::pack::Scratch;
+use crate::repo::pack::{Scratch, Sealed};
+use crate::repo::read::store::Store;
 use crate::repo::{Error, Repository};
 use crate::storage::ErrorKind;
 
@@ -34,6 +35,10 @@ pub struct ChunkReader {
     repo: Repository,
     packs: Mutex<Kept<u32, Arc<LoadedPack>>>,
     segments: Mutex<KeptSegments>,
+    /// What chains of deltas go through.
+    store: Store,
+    /// The same, for chains that are gone through carefully.
+    careful: Store,
 }
 
 /// Plaintext of segments by pack and number.
@@ -70,7 +75,21 @@ fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
 impl ChunkReader {
     /// A reader of `repo`, whose index must have been refreshed.
     pub fn new(repo: &Repository) -> Self {
-        ChunkReader { repo: repo.clone(), packs: Kept::new(PACKS_KEPT), segments: Kept::new(SEGMENTS_KEPT) }
+        ChunkReader {
+            repo: repo.clone(),
+            packs: Kept::new(PACKS_KEPT),
+            segments: Kept::new(SEGMENTS_KEPT),
+            store: Store::default(),
+            careful: Store::default(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn careful_store(&self) -> &Store {
+        &self.careful
     }
 
     /// The repository it reads.
@@ -114,6 +133,10 @@ impl ChunkReader {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         self.any_copy(id, |pack, place| {
+            let depth = segment_of(pack, place.segment)?.depth;
+            if depth > 0 {
+                return self.append_base(id, depth + 1, scratch, out);
+            }
             let sealed = self.sealed(pack, place.segment)?;
             let plain = self.open(pack, place.segment, &sealed, scratch)?;
             let chunk = self.checked(pack, place, kind, id, plain)?;
@@ -152,7 +175,7 @@ impl ChunkReader {
         Ok(sealed)
     }
 
-    /// Opens one segment of `pack` from its sealed bytes.
+    /// Opens one segment of `pack`, which is no delta, from its sealed bytes.
     pub fn open<'s>(
         &self,
         pack: &LoadedPack,
@@ -161,8 +184,24 @@ impl ChunkReader {
         scratch: &'s mut Scratch,
     ) -> Result<&'s [u8], Error> {
         let segment = segment_of(pack, number)?;
+        let sealed = Sealed { bytes: sealed, prefix: &[] };
         scratch
             .open(&pack.key, &pack.info.header, number.into(), segment, sealed)
+            .map_err(|reason| Error::damaged(&pack.name, format!("segment {number}: {reason}")))
+    }
+
+    /// Opens any segment of `pack` into `out`.
+    pub(super) fn open_into(
+        &self,
+        pack: &LoadedPack,
+        number: u32,
+        sealed: Sealed<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let segment = segment_of(pack, number)?;
+        scratch
+            .open_into(&pack.key, &pack.info.header, number.into(), segment, sealed, out)
             .map_err(|reason| Error::damaged(&pack.name, format!("segment {number}: {reason}")))
     }
 
@@ -175,12 +214,23 @@ impl ChunkReader {
         id: &ChunkId,
         plain: &'p [u8],
     ) -> Result<&'p [u8], Error> {
-        let span = pack.info.chunk_span(place.segment, place.ordinal);
-        let chunk = span.and_then(|(start, len)| plain.get(start..start + len));
-        match chunk {
-            Some(chunk) if self.repo.keys().chunk_id(kind, chunk) == *id => Ok(chunk),
-            _ => Err(Error::damaged(&pack.name, format!("chunk {id} is not where the index says"))),
+        let chunk = self.spanned(pack, place, id, plain)?;
+        match self.repo.keys().chunk_id(kind, chunk) == *id {
+            true => Ok(chunk),
+            false => Err(misplaced(pack, id)),
         }
+    }
+
+    /// What is at `place` in the plaintext of its segment, whatever it is.
+    pub(super) fn spanned<'p>(
+        &self,
+        pack: &LoadedPack,
+        place: Place,
+        id: &ChunkId,
+        plain: &'p [u8],
+    ) -> Result<&'p [u8], Error> {
+        let span = pack.info.chunk_span(place.segment, place.ordinal);
+        span.and_then(|(start, len)| plain.get(start..start + len)).ok_or_else(|| misplaced(pack, id))
     }
 
     fn kept_segment(&self, pack: &LoadedPack, number: u32) -> Result<Arc<Vec<u8>>, Error> {
@@ -201,7 +251,11 @@ fn is_loss(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::Truncated | ErrorKind::TooLarge)
 }
 
-fn segment_of(pack: &LoadedPack, number: u32) -> Result<&crate::format::pack::Segment, Error> {
+fn misplaced(pack: &LoadedPack, id: &ChunkId) -> Error {
+    Error::damaged(&pack.name, format!("chunk {id} is not where the index says"))
+}
+
+pub(super) fn segment_of(pack: &LoadedPack, number: u32) -> Result<&crate::format::pack::Segment, Error> {
     let found = pack.info.segments.get(number as usize);
     found.ok_or_else(|| {
         Error::damaged(&pack.name, format!("the index names a segment {number} that it lacks"))

@@ -1,6 +1,10 @@
-//! A content in order, read ahead by several threads: a planner walks the content list and groups
-//! chunks that lie together, workers fetch and open whole groups, the reader takes them in order.
-//! At most a fixed number of groups is in memory, however long the content.
+//! A content in order, read ahead by several threads: a planner walks the content list and forms
+//! groups, workers fetch and open whole groups, the reader takes them in order. At most a fixed number
+//! of groups is in memory, however long the content.
+//!
+//! Segments that a group uses whole and that lie one after another are fetched at once and opened once.
+//! What is left, deltas and segments of which the content has only some chunks by now, goes through the
+//! store of segments that all threads share: its neighbours ask for the same.
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +17,7 @@ use crate::base::clock::Cancel;
 use crate::base::id::ChunkId;
 use crate::base::kind::ChunkKind;
 use crate::format::list::ListEntry;
+use crate::format::pack::Segment;
 use crate::repo::Error;
 use crate::repo::index::Place;
 use crate::repo::pack::Scratch;
@@ -28,15 +33,24 @@ pub(super) const GROUP_PLAIN: u64 = 4 << 20;
 
 /// One piece of the content.
 enum Piece {
-    Chunk { id: ChunkId, place: Place, len: usize },
+    Chunk { id: ChunkId, len: usize, found: Option<Found> },
     Zeros(u64),
 }
 
-/// Pieces whose chunks lie one after another in one pack.
-struct Group {
-    pack: Option<Arc<LoadedPack>>,
-    pieces: Vec<Piece>,
+/// Where a chunk lies.
+struct Found {
+    place: Place,
+    pack: Arc<LoadedPack>,
 }
+
+impl Found {
+    fn segment(&self) -> Option<&Segment> {
+        self.pack.info.segments.get(self.place.segment as usize)
+    }
+}
+
+/// Pieces that one thread reads.
+type Group = Vec<Piece>;
 
 type Answer = Result<Vec<u8>, Error>;
 
@@ -197,10 +211,9 @@ impl Planner {
 /// The group being formed.
 #[derive(Default)]
 struct Open {
-    pack_number: Option<u32>,
-    pack: Option<Arc<LoadedPack>>,
     pieces: Vec<Piece>,
-    last_segment: u32,
+    /// Pack and segment of the last chunk.
+    last: Option<(u32, u32)>,
     sealed: u64,
     plain: u64,
 }
@@ -208,7 +221,7 @@ struct Open {
 impl Open {
     fn take(&mut self) -> Option<Group> {
         let done = std::mem::take(self);
-        (!done.pieces.is_empty()).then_some(Group { pack: done.pack, pieces: done.pieces })
+        (!done.pieces.is_empty()).then_some(done.pieces)
     }
 
     /// Adds zeros; a group that is full comes out.
@@ -219,7 +232,7 @@ impl Open {
         full
     }
 
-    /// Adds a chunk; the group before it comes out if the chunk does not continue it.
+    /// Adds a chunk; the group before it comes out if it is full.
     fn add_chunk(
         &mut self,
         reader: &ChunkReader,
@@ -228,30 +241,23 @@ impl Open {
         most: u64,
     ) -> Result<Option<Group>, Error> {
         let places = reader.places(&id)?;
-        // Of several copies the one that continues the group is the cheapest.
-        let next = places.iter().find(|p| {
-            self.pack_number == Some(p.pack)
-                && (p.segment == self.last_segment || p.segment == self.last_segment + 1)
-        });
-        let place = *next.or(places.first()).ok_or(Error::MissingChunk { id })?;
-        let room = self.sealed < most && self.plain + len <= GROUP_PLAIN;
-        let full = if self.pieces.is_empty() || (room && (next.is_some() || self.pack_number.is_none())) {
-            None
-        } else {
-            self.take()
+        // Of several copies the one that goes on from the last chunk is the cheapest.
+        let goes_on = |p: &&Place| {
+            self.last.is_some_and(|(pack, last)| p.pack == pack && (last..=last + 1).contains(&p.segment))
         };
-        if self.pack_number.is_none() {
-            // Without its key each chunk is looked for by itself, in its other places too.
-            self.pack = reader.pack(place.pack).ok();
-            self.pack_number = Some(place.pack);
+        let next = places.iter().find(goes_on);
+        let place = *next.or(places.first()).ok_or(Error::MissingChunk { id })?;
+        let is_full = self.sealed >= most || self.plain + len > GROUP_PLAIN;
+        let full = if is_full { self.take() } else { None };
+        // Without its key the chunk is looked for in its other places.
+        let found = reader.pack(place.pack).ok().map(|pack| Found { place, pack });
+        if self.last != Some((place.pack, place.segment)) {
+            let segment = found.as_ref().and_then(Found::segment);
+            self.sealed += segment.map_or(1, |segment| u64::from(segment.stored_len));
         }
-        if self.sealed == 0 || place.segment != self.last_segment {
-            let segment = self.pack.as_ref().and_then(|p| p.info.segments.get(place.segment as usize));
-            self.sealed += segment.map_or(1, |s| u64::from(s.stored_len));
-        }
-        self.last_segment = place.segment;
+        self.last = Some((place.pack, place.segment));
         self.plain += len;
-        self.pieces.push(Piece::Chunk { id, place, len: len as usize });
+        self.pieces.push(Piece::Chunk { id, len: len as usize, found });
         Ok(full)
     }
 }
@@ -268,87 +274,134 @@ fn work(reader: &ChunkReader, groups: &Receiver<(Group, Sender<Answer>)>, spare:
     }
 }
 
-/// Reads a group's range at once and opens its segments one after another. A chunk that does not
-/// come out well is tried again by itself, from wherever else it is.
+/// Reads a group. A chunk that does not come out well is tried again by itself, from wherever else it is.
 fn fetch(
     reader: &ChunkReader,
-    group: &Group,
+    group: &[Piece],
     sealed: &mut Vec<u8>,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let fetched = group.pack.as_ref().map(|pack| fetch_range(reader, pack, group, sealed));
-    let start = match fetched {
-        Some(Ok(start)) => start,
-        // Unreadable at this place: each chunk is looked for by itself.
-        Some(Err(_)) | None => None,
-    };
-    let mut open: Option<u32> = None;
-    let mut plain: Vec<u8> = Vec::new();
-    for piece in &group.pieces {
-        let (id, place, len) = match piece {
-            Piece::Zeros(len) => {
-                append_zeros(out, *len)?;
-                continue;
-            }
-            Piece::Chunk { id, place, len } => (id, *place, *len),
-        };
-        let before = out.len();
-        if let (Some(pack), Some(start)) = (&group.pack, start) {
-            if open != Some(place.segment) {
-                open = open_into(reader, pack, place.segment, start, sealed, scratch, &mut plain);
-            }
-            if open == Some(place.segment)
-                && let Ok(chunk) = reader.checked(pack, place, ChunkKind::Data, id, &plain)
-            {
-                out.extend_from_slice(chunk);
+    let mut rest = group;
+    while let Some(piece) = rest.first() {
+        let whole = whole_segments(rest);
+        if whole > 0 {
+            let (run, after) = rest.split_at(whole);
+            read_run(reader, run, sealed, scratch, out)?;
+            rest = after;
+            continue;
+        }
+        match piece {
+            Piece::Zeros(len) => append_zeros(out, *len)?,
+            Piece::Chunk { id, len, .. } => {
+                let before = out.len();
+                if !reader.append_shared(id, scratch, out)? {
+                    reader.append_chunk(ChunkKind::Data, id, scratch, out)?;
+                }
+                of_length(id, *len, out.len() - before)?;
             }
         }
-        if out.len() == before {
-            reader.append_chunk(ChunkKind::Data, id, scratch, out)?;
-        }
-        if out.len() - before != len {
-            let reason = format!("chunk {id} has another length than its list says");
-            return Err(Error::damaged("a content list", reason));
-        }
+        rest = &rest[1..];
     }
     Ok(())
 }
 
-/// Fetches from the group's first segment to its last; answers the range's start.
-fn fetch_range(
-    reader: &ChunkReader,
-    pack: &LoadedPack,
-    group: &Group,
-    sealed: &mut Vec<u8>,
-) -> Result<Option<u64>, Error> {
-    let mut segments = group.pieces.iter().filter_map(|piece| match piece {
-        Piece::Chunk { place, .. } => pack.info.segments.get(place.segment as usize),
-        Piece::Zeros(_) => None,
-    });
-    let Some(first) = segments.next() else { return Ok(None) };
-    let end = segments.next_back().unwrap_or(first).range().end;
-    sealed.clear();
-    reader.repo().backend().get_range(&pack.name, first.offset..end, sealed)?;
-    Ok(Some(first.offset))
+/// How many of the first pieces are all the chunks of segments that are no deltas and lie one after
+/// another in one pack.
+fn whole_segments(pieces: &[Piece]) -> usize {
+    let mut whole = 0;
+    let mut last: Option<(u32, u32)> = None;
+    while let Some(Piece::Chunk { found: Some(first), .. }) = pieces.get(whole) {
+        let Place { pack, segment, .. } = first.place;
+        let Some(described) = first.segment().filter(|segment| segment.depth == 0) else { break };
+        if last.is_some_and(|last| last != (pack, segment.wrapping_sub(1))) {
+            break;
+        }
+        let has = |(ordinal, piece): (u16, &Piece)| match piece {
+            Piece::Chunk { found: Some(found), .. } => found.place == Place { pack, segment, ordinal },
+            Piece::Chunk { found: None, .. } | Piece::Zeros(_) => false,
+        };
+        let count = usize::from(described.chunk_count);
+        let all = pieces.get(whole..whole + count);
+        if !all.is_some_and(|all| (0..).zip(all).all(has)) {
+            break;
+        }
+        whole += count;
+        last = Some((pack, segment));
+    }
+    whole
 }
 
-/// Opens `segment` out of the fetched range; `None` if it is damaged.
-fn open_into(
+/// Fetches whole segments at once and opens them one after another.
+fn read_run(
     reader: &ChunkReader,
-    pack: &LoadedPack,
-    segment: u32,
+    run: &[Piece],
+    sealed: &mut Vec<u8>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let start = fetch_range(reader, run, sealed);
+    let mut rest = run;
+    while let Some(Piece::Chunk { found: Some(first), .. }) = rest.first() {
+        let count = first.segment().map_or(1, |segment| usize::from(segment.chunk_count));
+        let (chunks, after) = rest.split_at(count.min(rest.len()));
+        let plain = start.and_then(|start| open(reader, first, start, sealed, scratch));
+        // What does not open is looked for by itself, which needs the same buffers.
+        let mut missing = chunks.len();
+        for (at, piece) in chunks.iter().enumerate() {
+            let Piece::Chunk { id, len, found: Some(found) } = piece else { return Err(Error::Worker) };
+            let chunk = plain
+                .and_then(|plain| reader.checked(&found.pack, found.place, ChunkKind::Data, id, plain).ok());
+            let Some(chunk) = chunk else {
+                missing = at;
+                break;
+            };
+            of_length(id, *len, chunk.len())?;
+            out.extend_from_slice(chunk);
+        }
+        for piece in &chunks[missing..] {
+            let Piece::Chunk { id, len, .. } = piece else { return Err(Error::Worker) };
+            let before = out.len();
+            reader.append_chunk(ChunkKind::Data, id, scratch, out)?;
+            of_length(id, *len, out.len() - before)?;
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Fetches from a run's first segment to its last; where that begins in the pack, if it could be read.
+fn fetch_range(reader: &ChunkReader, run: &[Piece], sealed: &mut Vec<u8>) -> Option<u64> {
+    let range = |piece: &Piece| match piece {
+        Piece::Chunk { found: Some(found), .. } => Some(found.segment()?.range()),
+        Piece::Chunk { found: None, .. } | Piece::Zeros(_) => None,
+    };
+    let Piece::Chunk { found: Some(first), .. } = run.first()? else { return None };
+    let (start, end) = (range(run.first()?)?.start, range(run.last()?)?.end);
+    sealed.clear();
+    reader.repo().backend().get_range(&first.pack.name, start..end, sealed).ok()?;
+    Some(start)
+}
+
+/// Opens a segment out of the fetched range; `None` if it is damaged.
+fn open<'s>(
+    reader: &ChunkReader,
+    found: &Found,
     start: u64,
     sealed: &[u8],
-    scratch: &mut Scratch,
-    plain: &mut Vec<u8>,
-) -> Option<u32> {
-    let range = pack.info.segments.get(segment as usize)?.range();
+    scratch: &'s mut Scratch,
+) -> Option<&'s [u8]> {
+    let range = found.segment()?.range();
     let own = sealed.get((range.start - start) as usize..(range.end - start) as usize)?;
-    let opened = reader.open(pack, segment, own, scratch).ok()?;
-    plain.clear();
-    plain.extend_from_slice(opened);
-    Some(segment)
+    reader.open(&found.pack, found.place.segment, own, scratch).ok()
+}
+
+/// A list can lie about a chunk's length.
+fn of_length(id: &ChunkId, listed: usize, len: usize) -> Result<(), Error> {
+    if listed == len {
+        return Ok(());
+    }
+    Err(Error::damaged("a content list", format!("chunk {id} has another length than its list says")))
 }
 
 /// Zeros of a hole or a run: at most `GROUP_PLAIN` of them, the planner saw to that.

@@ -3,11 +3,15 @@
 //! ([`BatchReader`]). No byte leaves before its chunk's id was recomputed (I-6).
 
 mod batch;
+mod chains;
 mod chunk;
 mod content;
 mod entries;
+mod store;
 
 pub use batch::{BatchReader, TakeChunk};
+pub use chains::Copied;
 pub use chunk::ChunkReader;
 pub use content::ContentReader;
 pub use entries::{Entries, read_list};
+pub use store::SegmentKey;

@@ -2,6 +2,8 @@
 //! the commit (I-1). Its random id is the name of the snapshot it will commit, taken by
 //! create-if-absent, so a session that was fenced while it slept cannot commit (D-7).
 
+mod delta;
+mod follow;
 mod lease;
 mod pending;
 mod pipeline;
@@ -18,7 +20,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::base::clock::Cancel;
 use crate::base::id::{ChunkId, PackId, SessionId};
-use crate::base::kind::ChunkKind;
+use crate::base::kind::{ChunkKind, PackKind};
 use crate::base::monitor::Monitor;
 use crate::chunker::{Chunker, Window};
 use crate::codec::Level;
@@ -28,8 +30,9 @@ use crate::format::name::{DATA, MARKS, META, ObjectName};
 use crate::format::root::RootBody;
 use crate::repo::read::{ChunkReader, read_list};
 use crate::repo::roots::Listing;
+use crate::repo::session::follow::Following;
 use crate::repo::session::lease::LeaseKeeper;
-use crate::repo::session::pipeline::Pipeline;
+use crate::repo::session::pipeline::{Pipeline, Ways};
 use crate::repo::{Error, Repository, index, roots};
 use crate::storage::ErrorKind;
 
@@ -58,6 +61,8 @@ pub struct Session {
     clears: i64,
     roots: Listing,
     pipeline: Pipeline,
+    /// Where bases are read, if they may and can be.
+    bases: Option<Arc<ChunkReader>>,
     /// Windows that no stream uses now: a tree of small files must not cost one for each.
     windows: Mutex<Vec<Window>>,
 }
@@ -77,16 +82,30 @@ impl Session {
         // The lease comes before every look: whoever removes packs waits for it, or had published
         // what it would remove before this session looked for marks (D-7).
         let lease = LeaseKeeper::take(repo, id, &options.host, &options.purpose)?;
+        let bases = bases(repo, options.level);
         let started = look(repo, &*monitor, &cancel).and_then(|seen| {
             sweep(repo);
-            let absent = seen.absent;
-            let pipeline = Pipeline::start(repo, options.level, options.verify, monitor.clone(), absent)?;
+            let SessionOptions { level, verify, .. } = *options;
+            let ways = Ways { level, verify, absent: seen.absent, bases: bases.clone() };
+            let pipeline = Pipeline::start(repo, ways, monitor.clone())?;
             Ok((seen.clears, seen.roots, pipeline))
         });
         match started {
             Ok((clears, roots, pipeline)) => {
                 let (repo, windows) = (repo.clone(), Mutex::default());
-                Ok(Session { repo, id, chunker, monitor, cancel, lease, clears, roots, pipeline, windows })
+                Ok(Session {
+                    repo,
+                    id,
+                    chunker,
+                    monitor,
+                    cancel,
+                    lease,
+                    clears,
+                    roots,
+                    pipeline,
+                    bases,
+                    windows,
+                })
             }
             Err(e) => {
                 tidily(&cancel, || lease.release());
@@ -169,16 +188,40 @@ impl Session {
 
     /// Begins a stream.
     pub fn stream(&self) -> StreamWriter<'_> {
-        StreamWriter::new(self)
+        StreamWriter::new(self, None)
+    }
+
+    /// Begins a stream whose chunks are coded against those of the parent's content `entries`.
+    pub fn stream_after(&self, entries: Vec<ListEntry>) -> StreamWriter<'_> {
+        let following =
+            self.bases.as_ref().filter(|_| !entries.is_empty()).map(|reader| {
+                Box::new(Following::new(reader.clone(), self.repo.config().delta_depth, entries))
+            });
+        StreamWriter::new(self, following)
+    }
+
+    /// Reads what chunks may be coded against, if any may.
+    pub fn bases(&self) -> Option<&Arc<ChunkReader>> {
+        self.bases.as_ref()
     }
 
     /// Stores one chunk unless it is known; answers its id.
     pub fn store(&self, kind: ChunkKind, plain: &[u8]) -> Result<ChunkId, Error> {
+        self.store_after(kind, plain, None)
+    }
+
+    /// The same for a chunk of a content that follows another.
+    fn store_after(
+        &self,
+        kind: ChunkKind,
+        plain: &[u8],
+        following: Option<&mut Following>,
+    ) -> Result<ChunkId, Error> {
         if self.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
         let id = self.repo.keys().chunk_id(kind, plain);
-        self.pipeline.store(kind, id, plain)?;
+        self.pipeline.store(kind, id, plain, following)?;
         Ok(id)
     }
 
@@ -209,6 +252,16 @@ impl Session {
     pub fn abandon(self) {
         leave(self.pipeline, self.lease, &self.cancel, None);
     }
+}
+
+/// Where bases are read: nowhere if the key may not read, the repository wants no deltas, or each base
+/// would have to come over a network.
+fn bases(repo: &Repository, level: Level) -> Option<Arc<ChunkReader>> {
+    let keys = repo.keys();
+    let may_read = keys.may_read(PackKind::Data).is_ok() && keys.may_read(PackKind::Meta).is_ok();
+    let wanted = repo.config().delta_depth > 0 && level != Level::Store;
+    let at_hand = repo.backend().is_local();
+    (may_read && wanted && at_hand).then(|| Arc::new(ChunkReader::new(repo)))
 }
 
 /// How long tidying up may take after the user asked to stop.

@@ -22,7 +22,10 @@ use crate::codec::{Coded, Compressor, Level};
 use crate::format::index::PackRecord;
 use crate::format::name::pack_name;
 use crate::repo::index::write_part;
-use crate::repo::pack::{Built, OpenPack, PackBuilder, Scratch};
+use crate::repo::pack::{Built, PackBuilder, Scratch, ToSeal, verify};
+use crate::repo::read::ChunkReader;
+use crate::repo::session::delta::{Delta, Deltas};
+use crate::repo::session::follow::Following;
 use crate::repo::session::may_still_happen;
 use crate::repo::session::pending::{Pending, Segment};
 use crate::repo::{Error, Repository};
@@ -30,14 +33,28 @@ use crate::repo::{Error, Repository};
 /// Durable data that is put into an index part before the session ends: what a crash can cost.
 const PART_AFTER_BYTES: u64 = 8 * PACK_SIZE_AIM;
 
+/// A delta that is this many times shorter than its plaintext is taken without a look at how short the
+/// segment would be by itself: most are hundreds of times shorter.
+const SURELY_SHORTER: usize = 16;
+
+/// How the pipeline works.
+pub(super) struct Ways {
+    /// How hard to compress.
+    pub level: Level,
+    /// Whether packs are read back.
+    pub verify: bool,
+    /// Packs that the index names and the repository lacks, by their numbers in the cache: what lies in
+    /// them counts as not known.
+    pub absent: HashSet<u32>,
+    /// Where bases are read, if they may and can be.
+    pub bases: Option<Arc<ChunkReader>>,
+}
+
 /// What all threads of a session share.
 pub(super) struct Shared {
     repo: Repository,
-    level: Level,
-    verify: bool,
+    ways: Ways,
     monitor: Arc<dyn Monitor>,
-    /// Packs that the index names and the repository lacks, by their numbers in the cache.
-    absent: HashSet<u32>,
     pending: Mutex<Pending>,
     /// Chunks that went into index parts, to be forgotten by whoever next holds `pending`. An
     /// uploader must not wait for that lock itself: a producer holds it while it waits for a buffer
@@ -94,20 +111,14 @@ fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
 }
 
 impl Pipeline {
-    /// Starts the threads. What lies in packs that are `absent` counts as not known.
-    pub fn start(
-        repo: &Repository,
-        level: Level,
-        verify: bool,
-        monitor: Arc<dyn Monitor>,
-        absent: HashSet<u32>,
-    ) -> Result<Self, Error> {
+    /// Starts the threads.
+    pub fn start(repo: &Repository, ways: Ways, monitor: Arc<dyn Monitor>) -> Result<Self, Error> {
+        // One that is being filled for each depth, and those that workers have.
+        let open = if ways.bases.is_some() { usize::from(repo.config().delta_depth) } else { 0 };
         let shared = Arc::new(Shared {
             repo: repo.clone(),
-            level,
-            verify,
+            ways,
             monitor,
-            absent,
             pending: Mutex::default(),
             indexed: Mutex::default(),
             data: Mutex::default(),
@@ -124,8 +135,8 @@ impl Pipeline {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let segments = cores * 2 + 2;
         let (jobs, jobs_in) = bounded(segments);
-        let (spare_out, spare) = bounded(segments);
-        for _ in 0..segments {
+        let (spare_out, spare) = bounded(segments + open);
+        for _ in 0..segments + open {
             spare_out.send(Segment::default()).map_err(|_| Error::Worker)?;
         }
         let packs = UPLOAD_BUFFERS + 2;
@@ -171,21 +182,31 @@ impl Pipeline {
         Err(lock(&self.shared.failure)?.take().unwrap_or(Error::Worker))
     }
 
-    /// Stores a chunk unless this session or the index has it. Returns whether it was new.
-    pub fn store(&self, kind: ChunkKind, id: ChunkId, plain: &[u8]) -> Result<bool, Error> {
+    /// Stores a chunk unless this session or the index has it, against what stands at its place in the
+    /// content that is followed. Returns whether it was new.
+    pub fn store(
+        &self,
+        kind: ChunkKind,
+        id: ChunkId,
+        plain: &[u8],
+        following: Option<&mut Following>,
+    ) -> Result<bool, Error> {
         self.check()?;
         self.shared.chunks.fetch_add(1, Ordering::Relaxed);
-        if self.shared.is_known(&id)? {
+        let is_known = self.shared.is_known(&id)? || !self.note(id)?;
+        let place = match following {
+            Some(following) if is_known => {
+                following.known(&id, plain.len() as u32);
+                None
+            }
+            Some(following) => following.missed(plain.len() as u32),
+            None => None,
+        };
+        if is_known {
             return Ok(false);
         }
-        let full = {
-            let mut pending = lock(&self.shared.pending)?;
-            pending.forget(lock(&self.shared.indexed)?.drain(..));
-            if !pending.note(id) {
-                return Ok(false);
-            }
-            pending.append(kind, id, plain, || self.spare.recv().map_err(|_| Error::Worker))?
-        };
+        let full = lock(&self.shared.pending)?
+            .append(kind, id, plain, place.as_ref(), || self.spare.recv().map_err(|_| Error::Worker))?;
         self.shared.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
         self.shared.new_chunks.fetch_add(1, Ordering::Relaxed);
         self.shared.monitor.add(Count::NewBytes, plain.len() as u64);
@@ -195,9 +216,16 @@ impl Pipeline {
         Ok(true)
     }
 
+    /// Notes a chunk as stored by this session; `false` if it was noted before.
+    fn note(&self, id: ChunkId) -> Result<bool, Error> {
+        let mut pending = lock(&self.shared.pending)?;
+        pending.forget(lock(&self.shared.indexed)?.drain(..));
+        Ok(pending.note(id))
+    }
+
     /// Whether every pack that the index names was there when the session began.
     pub fn misses_nothing(&self) -> bool {
-        self.shared.absent.is_empty()
+        self.shared.ways.absent.is_empty()
     }
 
     /// Whether a chunk is known to the index or to this session.
@@ -308,18 +336,8 @@ impl Shared {
     /// Finishes a pack and, before it gets its name, reads it back as a reader would.
     fn close(&self, pack: PackBuilder, scratch: &mut Scratch) -> Result<Built, Error> {
         let built = pack.finish()?;
-        if self.verify {
-            let fail = |reason: String| Error::SelfCheck { reason };
-            let opened = OpenPack::reopen(&built).map_err(|e| fail(e.to_string()))?;
-            if opened.directory != built.record.directory {
-                return Err(fail("its directory differs".into()));
-            }
-            let mut wrong = None;
-            let keys = self.repo.keys();
-            opened.read_all(keys, scratch, &mut |_, _| {}, &mut |_, _, reason| wrong = Some(reason));
-            if let Some(reason) = wrong {
-                return Err(fail(reason));
-            }
+        if self.ways.verify {
+            verify(&built, self.repo.keys(), scratch).map_err(|reason| Error::SelfCheck { reason })?;
         }
         Ok(built)
     }
@@ -359,14 +377,80 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether a chunk can be read back, as far as this session knows: the index has it, in a pack
-    /// that was there when the session began.
+    /// Whether a chunk can be read back, as far as this session knows: the index has it, in packs that
+    /// were there when the session began.
     fn is_known(&self, id: &ChunkId) -> Result<bool, Error> {
         let index = self.repo.index();
-        if self.absent.is_empty() {
-            return index.contains(id);
+        Ok(index.contains(id)? && (self.ways.absent.is_empty() || self.is_there(id, u8::MAX)?))
+    }
+
+    /// Whether a chunk has a copy less deep than `below` that is there with all its chain (I-8).
+    fn is_there(&self, id: &ChunkId, below: u8) -> Result<bool, Error> {
+        for place in self.repo.index().places(id)? {
+            if self.ways.absent.contains(&place.pack) {
+                continue;
+            }
+            let pack = self.repo.index().pack(place.pack)?.ok_or(Error::Worker)?;
+            let Some(segment) = pack.segments.get(place.segment as usize) else { continue };
+            let mut whole = segment.depth < below;
+            for base in pack.bases_of(segment) {
+                whole = whole && self.is_there(base, segment.depth)?;
+            }
+            if whole {
+                return Ok(true);
+            }
         }
-        Ok(index.contains(id)? && index.places(id)?.iter().any(|place| !self.absent.contains(&place.pack)))
+        Ok(false)
+    }
+}
+
+/// What one compressing thread works with.
+struct Tools {
+    scratch: Scratch,
+    compressor: Compressor,
+    deltas: Option<Deltas>,
+    coded: Vec<u8>,
+}
+
+impl Tools {
+    fn new(ways: &Ways) -> Result<Self, Error> {
+        Ok(Tools {
+            scratch: Scratch::default(),
+            compressor: Compressor::new(ways.level).map_err(|e| Error::Codec(e.to_string()))?,
+            deltas: ways.bases.clone().map(Deltas::new).transpose()?,
+            coded: Vec::new(),
+        })
+    }
+
+    /// Codes a segment: against its bases if that makes it clearly shorter, else by itself.
+    fn code<'s>(&'s mut self, segment: &'s Segment, shared: &Shared) -> Result<ToSeal<'s>, Error> {
+        let chunks = &segment.chunks[..];
+        let whole = |coding, coded| ToSeal { coded, coding, depth: 0, bases: &[], chunks };
+        let plain = &segment.plain;
+        let mut by_itself = None;
+        let mut pays = false;
+        if let Some(deltas) = self.deltas.as_mut().filter(|_| segment.depth > 0)
+            && let Some(len) = deltas.code(segment)?
+        {
+            pays = len * SURELY_SHORTER <= plain.len();
+            if !pays {
+                by_itself = Some(self.compressor.compress(plain, &mut self.coded));
+                let other = if self.coded.is_empty() { plain.len() } else { self.coded.len() };
+                pays = len + other / 8 < other;
+            }
+            if pays && shared.ways.verify {
+                deltas.verify(segment)?;
+            }
+        }
+        if let Some(deltas) = self.deltas.as_ref().filter(|_| pays) {
+            let Delta { coded, bases } = deltas.coded();
+            return Ok(ToSeal { coded, coding: Coding::Prefix, depth: segment.depth, bases, chunks });
+        }
+        let by_itself = by_itself.unwrap_or_else(|| self.compressor.compress(plain, &mut self.coded));
+        match by_itself.map_err(|e| Error::Codec(e.to_string()))? {
+            Coded::Zstd => Ok(whole(Coding::Zstd, &self.coded)),
+            Coded::Raw => Ok(whole(Coding::Raw, plain)),
+        }
     }
 }
 
@@ -381,14 +465,12 @@ struct Worker {
 
 impl Worker {
     fn run(&self) {
-        let mut scratch = Scratch::default();
-        let mut compressor = Compressor::new(self.shared.level).map_err(|e| Error::Codec(e.to_string()));
-        let mut coded = Vec::new();
+        let mut tools = Tools::new(&self.shared.ways);
         for (kind, mut segment) in &self.jobs {
             // After a failure the queue is still emptied, so that no producer waits for ever.
             if !self.shared.failed.load(Ordering::Relaxed) {
-                let done = match &mut compressor {
-                    Ok(c) => self.pack(kind, &segment, c, &mut coded, &mut scratch),
+                let done = match &mut tools {
+                    Ok(tools) => self.pack(kind, &segment, tools),
                     Err(_) => Err(Error::Codec("no compressor could be made".into())),
                 };
                 if let Err(e) = done {
@@ -402,31 +484,20 @@ impl Worker {
         }
     }
 
-    fn pack(
-        &self,
-        kind: PackKind,
-        segment: &Segment,
-        compressor: &mut Compressor,
-        coded: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> Result<(), Error> {
-        let (coding, bytes) = match compressor.compress(&segment.plain, coded) {
-            Ok(Coded::Zstd) => (Coding::Zstd, &coded[..]),
-            Ok(Coded::Raw) => (Coding::Raw, &segment.plain[..]),
-            Err(e) => return Err(Error::Codec(e.to_string())),
-        };
+    fn pack(&self, kind: PackKind, segment: &Segment, tools: &mut Tools) -> Result<(), Error> {
+        let coded = tools.code(segment, &self.shared)?;
         let full = {
             let mut open = lock(self.shared.open_pack(kind))?;
-            let full = open.take_if(|pack| !pack.fits(bytes.len(), segment.chunks.len()));
+            let full = open.take_if(|pack| !pack.fits(&coded));
             let pack = match &mut *open {
                 Some(pack) => pack,
                 None => open.insert(self.new_pack(kind)?),
             };
-            pack.append(bytes, coding, &segment.chunks)?;
+            pack.append(&coded)?;
             full
         };
         if let Some(pack) = full {
-            let built = self.shared.close(pack, scratch)?;
+            let built = self.shared.close(pack, &mut tools.scratch)?;
             self.uploads.send(built).map_err(|_| Error::Worker)?;
         }
         Ok(())

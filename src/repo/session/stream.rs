@@ -5,10 +5,11 @@ use std::io::Read;
 
 use crate::base::kind::ChunkKind;
 use crate::base::monitor::Count;
-use crate::chunker::{Chunker, Window};
+use crate::chunker::Window;
 use crate::format::list::{ListBuilder, ListEntry};
 use crate::repo::Error;
 use crate::repo::session::Session;
+use crate::repo::session::follow::Following;
 
 /// What a stream became.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +25,12 @@ pub struct StreamWriter<'s> {
     session: &'s Session,
     window: Window,
     list: ListBuilder,
+    following: Option<Box<Following>>,
 }
 
 impl<'s> StreamWriter<'s> {
-    pub(super) fn new(session: &'s Session) -> Self {
-        StreamWriter { session, window: session.window(), list: ListBuilder::new() }
+    pub(super) fn new(session: &'s Session, following: Option<Box<Following>>) -> Self {
+        StreamWriter { session, window: session.window(), list: ListBuilder::new(), following }
     }
 
     /// Appends `bytes`. What of the source they stand for is the caller's to report.
@@ -36,7 +38,7 @@ impl<'s> StreamWriter<'s> {
         while !bytes.is_empty() {
             let taken = self.window.push(bytes);
             bytes = &bytes[taken..];
-            cut(self.session, &mut self.window, &mut self.list, false)?;
+            self.cut(false)?;
         }
         Ok(())
     }
@@ -67,7 +69,7 @@ impl<'s> StreamWriter<'s> {
             self.window.filled(n);
             total += n as u64;
             self.session.monitor().add(Count::SourceBytes, n as u64);
-            cut(self.session, &mut self.window, &mut self.list, false)?;
+            self.cut(false)?;
         }
     }
 
@@ -82,7 +84,7 @@ impl<'s> StreamWriter<'s> {
         if let Ok(n) = read {
             self.window.filled(n);
             self.session.monitor().add(Count::SourceBytes, n as u64);
-            cut(self.session, &mut self.window, &mut self.list, false)?;
+            self.cut(false)?;
         }
         Ok(read)
     }
@@ -92,14 +94,28 @@ impl<'s> StreamWriter<'s> {
         if len == 0 {
             return Ok(());
         }
-        cut(self.session, &mut self.window, &mut self.list, true)?;
+        self.cut(true)?;
+        if let Some(following) = &mut self.following {
+            following.hole(len);
+        }
         let session = self.session;
         self.list.push(ListEntry::Hole { len }, &mut |kind, bytes| session.store(kind, bytes))
     }
 
+    /// Hands every whole chunk of the window to the session.
+    fn cut(&mut self, last: bool) -> Result<(), Error> {
+        let StreamWriter { session, window, list, following } = self;
+        while let Some(chunk) = window.next(session.chunker(), last) {
+            let id = session.store_after(ChunkKind::Data, chunk, following.as_deref_mut())?;
+            let entry = ListEntry::Chunk { len: chunk.len() as u32, id };
+            list.push(entry, &mut |kind, bytes| session.store(kind, bytes))?;
+        }
+        Ok(())
+    }
+
     /// Ends the stream.
     pub fn finish(mut self) -> Result<Content, Error> {
-        cut(self.session, &mut self.window, &mut self.list, true)?;
+        self.cut(true)?;
         let session = self.session;
         let len = self.list.content_len();
         let entries = std::mem::take(&mut self.list).finish(&mut |kind, bytes| session.store(kind, bytes))?;
@@ -112,15 +128,4 @@ impl Drop for StreamWriter<'_> {
     fn drop(&mut self) {
         self.session.give_back(std::mem::take(&mut self.window));
     }
-}
-
-/// Hands every whole chunk of the window to the session.
-fn cut(session: &Session, window: &mut Window, list: &mut ListBuilder, last: bool) -> Result<(), Error> {
-    let chunker: &Chunker = session.chunker();
-    while let Some(chunk) = window.next(chunker, last) {
-        let id = session.store(ChunkKind::Data, chunk)?;
-        let entry = ListEntry::Chunk { len: chunk.len() as u32, id };
-        list.push(entry, &mut |kind, bytes| session.store(kind, bytes))?;
-    }
-    Ok(())
 }

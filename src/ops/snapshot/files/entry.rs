@@ -59,14 +59,14 @@ impl Output<'_> {
         }
     }
 
-    /// Reads a file, holes as holes.
-    pub fn read(&self, source: &mut Source) -> Result<Content, repo::Error> {
+    /// Reads a file, holes as holes, beside what an earlier snapshot had of it.
+    pub fn read(&self, source: &mut Source, earlier: Vec<ListEntry>) -> Result<Content, repo::Error> {
         let Output::Session { session, .. } = self else {
             let len = source.stat().size;
             let entries = if len == 0 { Vec::new() } else { vec![ListEntry::Hole { len }] };
             return Ok(Content { entries, read: len, failure: None });
         };
-        let (mut stream, mut read, mut failure) = (session.stream(), 0, None);
+        let (mut stream, mut read, mut failure) = (session.stream_after(earlier), 0, None);
         loop {
             match source.next_region() {
                 Ok(None) => break,

@@ -401,7 +401,10 @@ impl<'a> Walk<'a> {
             return Ok(Looked::Node(Box::new(node)));
         }
         let looked = match stat.kind {
-            NodeType::File => self.file(name, stat)?,
+            NodeType::File => {
+                let content = earlier.as_ref().map(|node| node.content.clone());
+                self.file(name, stat, content.unwrap_or_default())?
+            }
             _ => self.other(name, stat)?,
         };
         if let Looked::Node(_) = looked {
@@ -431,8 +434,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A regular file that has to be read.
-    fn file(&mut self, name: &[u8], stat: &Stat) -> Result<Looked<'a>, Error> {
+    /// A regular file that has to be read, beside what an earlier snapshot had of it.
+    fn file(&mut self, name: &[u8], stat: &Stat, earlier: Vec<ListEntry>) -> Result<Looked<'a>, Error> {
         if let Some(node) = self.links.other_name(name, stat)? {
             return Ok(Looked::Node(Box::new(node)));
         }
@@ -446,7 +449,7 @@ impl<'a> Walk<'a> {
         self.known.monitor.item(&path.display().to_string());
         let stat = source.stat().clone();
         let described = self.describer.file(&source);
-        let content = self.output.read(&mut source)?;
+        let content = self.output.read(&mut source, earlier)?;
         let mut node =
             Node::with_content(name, NodeType::File, content.entries).map_err(repo::Error::from)?;
         node.meta = FileMeta { link_group: self.links.group(&stat), ..described.meta };

@@ -1,0 +1,256 @@
+//! Deltas: what is coded against what, that every byte comes back through every chain, and what damage
+//! does to a chain.
+
+use std::sync::Arc;
+
+use kamba_vault::base::clock::Cancel;
+use kamba_vault::base::id::SessionId;
+use kamba_vault::base::kind::Coding;
+use kamba_vault::base::monitor::Silent;
+use kamba_vault::codec::Level;
+use kamba_vault::ops::check::{self, ReadData};
+use kamba_vault::ops::snapshot::{Provenance, StreamRequest, snapshot_stdin};
+use kamba_vault::repo::{Repository, index};
+use kamba_vault::storage::{Backend, Op, Record};
+use proptest::prelude::*;
+
+use crate::support::views::cat;
+use crate::support::{self, Vault, names, noise, provenance, rows, snapshot};
+
+/// Rows of which, after a day, one in fifty has another value, some are gone, and some are new.
+struct Table {
+    rows: Vec<(u32, u32)>,
+    day: u32,
+}
+
+impl Table {
+    fn new(rows: u32) -> Self {
+        Table { rows: (0..rows).map(|id| (id, 0)).collect(), day: 0 }
+    }
+
+    fn pass_day(&mut self) {
+        self.day += 1;
+        let day = self.day;
+        let luck = |id: u32| blake3::hash(&[id.to_le_bytes(), day.to_le_bytes()].concat()).as_bytes()[0];
+        self.rows.retain(|(id, _)| luck(*id) != 0);
+        self.rows.iter_mut().filter(|(id, _)| luck(*id) < 6).for_each(|(_, version)| *version += 1);
+        let next = 1_000_000 * day;
+        self.rows.extend((next..next + 20).map(|id| (id, 0)));
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let row = |(id, version): &(u32, u32)| {
+            let noise = blake3::hash(&[id.to_le_bytes(), version.to_le_bytes()].concat()).to_hex();
+            format!("{id}\t{}\tdelivered\t{version}\n", &noise[..40])
+        };
+        self.rows.iter().map(row).collect::<String>().into_bytes()
+    }
+}
+
+/// The depth of every segment of data.
+fn depths(repo: &Repository) -> Vec<u8> {
+    index::refresh(repo, &Silent, &Cancel::new()).unwrap();
+    let mut depths = Vec::new();
+    repo.index()
+        .each_pack(&mut |_, pack| {
+            assert!(pack.segments.iter().all(|s| (s.depth > 0) == (s.coding == Coding::Prefix)));
+            depths.extend(pack.segments.iter().map(|segment| segment.depth));
+            Ok(())
+        })
+        .unwrap();
+    depths
+}
+
+/// A snapshot each day; their ids and what went in.
+fn days(repo: &Repository, table: &mut Table, days: u32) -> Vec<(SessionId, Vec<u8>, u64)> {
+    let day = |_| {
+        let text = table.text();
+        let made = snapshot(repo, "orders", &text).unwrap();
+        table.pass_day();
+        (made.id, text, made.added.stored_bytes)
+    };
+    (0..days).map(day).collect()
+}
+
+fn assert_come_back(repo: &Repository, made: &[(SessionId, Vec<u8>, u64)]) {
+    for (day, (id, text, _)) in made.iter().enumerate() {
+        assert!(cat(repo, id, "orders").unwrap() == *text, "day {day}");
+    }
+}
+
+#[test]
+fn every_day_comes_back_and_costs_what_changed() {
+    let vault = Vault::new();
+    let made = days(&vault.repo, &mut Table::new(12_000), 24);
+    let first = made[0].2;
+    for (day, (_, text, stored)) in made.iter().enumerate().skip(1) {
+        // A tenth of the rows changes, and a row is noise by half. On some days chains end.
+        assert!(*stored < first * 6 / 10, "day {day} added {stored} of {first}");
+        assert!(text.len() > 600_000);
+    }
+    let mean = made[1..].iter().map(|day| day.2).sum::<u64>() / 23;
+    assert!(mean < first / 5, "{mean} a day of {first}");
+    assert_come_back(&vault.repo, &made);
+    assert_come_back(&vault.elsewhere().repo, &made);
+    support::assert_clean(&vault.repo);
+    let depths = depths(&vault.repo);
+    let limit = vault.repo.config().delta_depth;
+    assert!(depths.iter().all(|depth| *depth <= limit));
+    assert!(depths.contains(&(limit - limit / 4)), "chains grow: {depths:?}");
+}
+
+#[test]
+fn the_last_of_ten_is_read_link_by_link_once() {
+    let vault = Vault::new();
+    let made = days(&vault.repo, &mut Table::new(12_000), 10);
+    let record = Arc::new(Record::new(vault.memory.clone()));
+    let backend: Arc<dyn Backend> = record.clone();
+    let cache = support::folder();
+    let repo = support::open(&backend, cache.path());
+    index::refresh(&repo, &Silent, &Cancel::new()).unwrap();
+    record.clear();
+    let (id, text, _) = &made[9];
+    assert!(cat(&repo, id, "orders").unwrap() == *text);
+    let stored: u64 = made.iter().map(|day| day.2).sum();
+    let read = record.total(Op::GetRange);
+    assert!(read.amount < stored * 2, "{} bytes fetched of {stored}", read.amount);
+    assert!(read.calls < 80, "{} requests for ten links", read.calls);
+}
+
+#[test]
+fn without_compression_nothing_is_coded_against_anything() {
+    let vault = Vault::new();
+    let mut table = Table::new(4_000);
+    let as_it_is = Provenance { level: Level::Store, ..provenance() };
+    for _ in 0..2 {
+        let request = StreamRequest { name: "orders".into(), allow_empty: false };
+        let source = support::source(&table.text());
+        snapshot_stdin(&vault.repo, &as_it_is, &request, source, Arc::new(Silent), &Cancel::new()).unwrap();
+        table.pass_day();
+    }
+    assert!(depths(&vault.repo).iter().all(|depth| *depth == 0));
+    support::assert_clean(&vault.repo);
+}
+
+#[test]
+fn a_stream_of_another_name_follows_nobody() {
+    let vault = Vault::new();
+    let mut table = Table::new(4_000);
+    snapshot(&vault.repo, "orders", &table.text()).unwrap();
+    table.pass_day();
+    snapshot(&vault.repo, "customers", &table.text()).unwrap();
+    assert!(depths(&vault.repo).iter().all(|depth| *depth == 0));
+    snapshot(&vault.repo, "orders", &[&table.text()[..], b"one more\n"].concat()).unwrap();
+    table.pass_day();
+    snapshot(&vault.repo, "orders", &table.text()).unwrap();
+    assert!(depths(&vault.repo).contains(&1));
+}
+
+/// The pack of data that the first snapshot wrote.
+fn first_pack(vault: &Vault) -> String {
+    let packs = names(&*vault.backend, "data/");
+    assert_eq!(packs.len(), 1);
+    packs[0].clone()
+}
+
+fn hurt(report: &check::Report) -> Vec<SessionId> {
+    let mut hurt: Vec<SessionId> = report.hurt.iter().map(|hurt| hurt.snapshot).collect();
+    hurt.dedup();
+    hurt
+}
+
+#[test]
+fn damage_of_a_base_is_named_there_and_hurts_all_that_go_through_it() {
+    for read in [ReadData::All, ReadData::None] {
+        let vault = Vault::new();
+        let mut table = Table::new(6_000);
+        let mut made = days(&vault.repo, &mut table, 1);
+        let pack = first_pack(&vault);
+        made.extend(days(&vault.repo, &mut table, 2));
+        let whole = snapshot(&vault.repo, "other", &noise(9, 50_000)).unwrap();
+        let bytes = vault.backend.get(&pack, u64::MAX).unwrap();
+        match read {
+            ReadData::All => {
+                let mut bytes = bytes.clone();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 4;
+                vault.memory.overwrite(&pack, &bytes);
+            }
+            _ => vault.backend.delete(&pack).unwrap(),
+        }
+        let fresh = vault.elsewhere();
+        let report = check::check(&fresh.repo, read, &Silent, &Cancel::new()).unwrap();
+        let damaged: Vec<&str> = report.damaged.iter().map(|damage| &damage.object[..]).collect();
+        assert_eq!(damaged, [&pack], "the packs of deltas on top of it are sound");
+        let ids: Vec<SessionId> = made.iter().map(|day| day.0).collect();
+        assert_eq!(hurt(&report), ids, "{report:#?}");
+        assert!(cat(&fresh.repo, &ids[2], "orders").is_err());
+        assert!(cat(&fresh.repo, &whole.id, "other").is_ok());
+        vault.memory.overwrite(&pack, &bytes);
+        assert_come_back(&vault.elsewhere().repo, &made);
+        support::assert_clean(&vault.repo);
+    }
+}
+
+#[test]
+fn what_hangs_on_a_missing_pack_is_stored_anew() {
+    let vault = Vault::new();
+    let mut table = Table::new(6_000);
+    days(&vault.repo, &mut table, 1);
+    let pack = first_pack(&vault);
+    let last = days(&vault.repo, &mut table, 2).pop().unwrap();
+    vault.backend.delete(&pack).unwrap();
+    let fresh = vault.elsewhere();
+    // Nothing changed, and yet the chains of all that is known have lost their ends.
+    let again = snapshot(&fresh.repo, "orders", &last.1).unwrap();
+    assert!(again.added.new_bytes as usize >= last.1.len(), "{:?}", again.added);
+    assert!(cat(&fresh.repo, &again.id, "orders").unwrap() == last.1);
+    assert!(cat(&fresh.repo, &last.0, "orders").unwrap() == last.1, "the one before is healed with it");
+}
+
+#[test]
+fn a_base_that_is_damaged_is_no_base() {
+    let vault = Vault::new();
+    let mut table = Table::new(6_000);
+    days(&vault.repo, &mut table, 1);
+    let pack = first_pack(&vault);
+    let mut bytes = vault.backend.get(&pack, u64::MAX).unwrap();
+    let len = bytes.len();
+    bytes[200..len - 400].iter_mut().for_each(|byte| *byte ^= 1);
+    vault.memory.overwrite(&pack, &bytes);
+    let fresh = vault.elsewhere();
+    let text = noise(3, 40_000).into_iter().chain(rows(4, 400_000)).collect::<Vec<u8>>();
+    let made = snapshot(&fresh.repo, "orders", &text).unwrap();
+    assert!(cat(&fresh.repo, &made.id, "orders").unwrap() == text);
+    assert!(depths(&fresh.repo).iter().all(|depth| *depth == 0));
+}
+
+/// One change of a content: where (in thousandths), how much goes, what comes.
+fn edit() -> impl Strategy<Value = (u64, usize, Vec<u8>)> {
+    let come = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..300),
+        (0..200u64).prop_map(|seed| rows(seed, 60_000)),
+        (0..200u64).prop_map(|seed| noise(seed, 30_000)),
+    ];
+    (0..1000u64, 0..90_000usize, come)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn any_changes_come_back(edits in prop::collection::vec(edit(), 1..12)) {
+        let vault = Vault::new();
+        let mut content = rows(1, 400_000);
+        let mut made = vec![(snapshot(&vault.repo, "s", &content).unwrap().id, content.clone())];
+        for (at, gone, come) in edits {
+            let at = (content.len() as u64 * at / 1000) as usize;
+            let end = (at + gone).min(content.len());
+            content.splice(at..end, come);
+            made.push((snapshot(&vault.repo, "s", &content).unwrap().id, content.clone()));
+        }
+        for (id, content) in &made {
+            prop_assert!(cat(&vault.repo, id, "s").unwrap() == *content);
+        }
+        support::assert_clean(&vault.repo);
+    }
+}
