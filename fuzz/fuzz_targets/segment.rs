@@ -12,7 +12,7 @@ use kamba_vault::base::secret::Secret32;
 use kamba_vault::codec::{Coded, Compressor, Decompressor, Level};
 use kamba_vault::crypto::{AeadKey, Domain, Place};
 use kamba_vault::format::pack::{ChunkEntry, Directory, Stored};
-use kamba_vault::repo::pack::Scratch;
+use kamba_vault::repo::pack::{Scratch, Sealed};
 use kamba_vault_fuzz::input::Input;
 use libfuzzer_sys::fuzz_target;
 
@@ -74,7 +74,7 @@ fn open(coding: Coding, coded: &[u8], plain_len: u32, at: usize, change: u8) -> 
     directory.push(stored, &[], &[chunk]).ok()?;
     let segment = directory.segments().first()?;
     SCRATCH.with_borrow_mut(|scratch| {
-        let opened = scratch.open(&key, &HEADER, 0, segment, &sealed);
+        let opened = scratch.open(&key, &HEADER, 0, segment, Sealed { bytes: &sealed, prefix: &[] });
         opened.ok().map(<[u8]>::to_vec)
     })
 }

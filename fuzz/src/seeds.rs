@@ -5,6 +5,7 @@ use kamba_vault::base::clock::Timestamp;
 use kamba_vault::base::id::{ChunkId, ObjectHash, SignerId};
 use kamba_vault::base::kind::{ChunkKind, Coding, PackKind};
 use kamba_vault::base::secret::Secret32;
+use kamba_vault::codec::prefix::Encoder;
 use kamba_vault::codec::{Compressor, Level};
 use kamba_vault::format::header::{HEADER_LEN, Header, Kind};
 use kamba_vault::format::index::{self, IndexPart};
@@ -33,6 +34,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("pack_directory", directories(vault)),
         ("repository", attacks()),
         ("root", bodies(vault)),
+        ("delta", deltas()),
         ("segment", segments()),
         ("tree_and_lists", trees(vault)),
         ("tree_walk", wild_trees()),
@@ -151,6 +153,18 @@ fn index_parts(vault: &Vault) -> Vec<Seed> {
     let objects = vault.objects.iter().filter(|(name, _)| name.starts_with("index/"));
     seeds.extend(objects.enumerate().map(|(n, (_, bytes))| seed(format!("object-{n}"), bytes.clone())));
     seeds
+}
+
+fn deltas() -> Vec<Seed> {
+    let old = b"17\ta customer\t4\t2026-11-23\n18\tanother\t2\t2026-11-24\n".repeat(20);
+    let new = [&old[..300], b"19\ta third\t1\n", &old[340..]].concat();
+    let make = |name: &str, prefix: &[u8], plain: &[u8]| {
+        let mut coded = Vec::new();
+        Encoder::new().unwrap().encode(prefix, plain, &mut coded).unwrap();
+        let len = (plain.len() as u32).to_le_bytes();
+        seed(name, [&len[..], &(prefix.len() as u16).to_be_bytes(), prefix, &coded].concat())
+    };
+    vec![make("rows", &old, &new), make("the-same", &old, &old.clone()), make("nothing", b"", &new)]
 }
 
 fn segments() -> Vec<Seed> {
