@@ -1,6 +1,7 @@
 //! All names of a folder, sorted as bytes: the order of a snapshot's listings. They lie one behind
 //! another in one arena, so that a folder of a million entries costs its names and 8 bytes for each.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{RawDir, SeekFrom};
@@ -43,8 +44,8 @@ impl Names {
 
     fn fill(&mut self, folder: BorrowedFd<'_>) -> Result<(), Errno> {
         rustix::fs::seek(folder, SeekFrom::Start(0))?;
-        let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
-        let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(folder, &mut buffer);
         while let Some(entry) = entries.next() {
             self.push(entry?.file_name().to_bytes());
         }

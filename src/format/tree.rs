@@ -2,6 +2,8 @@
 //! content list. A folder of a million files changes by kilobytes when one of them does, and neither
 //! writing nor reading it takes more memory than one chunk.
 
+use std::ops::Range;
+
 use crate::base::kind::ChunkKind;
 use crate::base::limits;
 use crate::format::error::{Error, Reason};
@@ -22,7 +24,8 @@ const CUT_MASK: u32 = 0x7f;
 pub struct TreeBuilder {
     chunk: Vec<u8>,
     record: Vec<u8>,
-    last: Option<Vec<u8>>,
+    /// The name of the last node; empty before the first.
+    last: Vec<u8>,
     list: ListBuilder,
 }
 
@@ -37,12 +40,33 @@ impl TreeBuilder {
     pub fn push<E: From<Error>>(&mut self, node: &Node, store: Store<'_, E>) -> Result<(), E> {
         node.check_name()?;
         node.check()?;
-        if self.last.as_deref().is_some_and(|last| last >= node.name.as_slice()) {
+        self.record.clear();
+        node.encode(&mut self.record);
+        let (len, max) = (self.record.len() as u64, limits::NODE_MAX as u64);
+        if len > max {
+            return Err(E::from(Error::new(WHAT, Reason::TooLarge { what: "a node", len, max })));
+        }
+        let record = std::mem::take(&mut self.record);
+        let pushed = self.push_record(&node.name, &record, store);
+        self.record = record;
+        pushed
+    }
+
+    /// The same for a node as it stands in another listing, where a [`TreeReader`] found its name and
+    /// its record: it need not be encoded anew.
+    pub fn push_record<E: From<Error>>(
+        &mut self,
+        name: &[u8],
+        record: &[u8],
+        store: Store<'_, E>,
+    ) -> Result<(), E> {
+        if self.last.as_slice() >= name {
             return Err(E::from(Error::new(WHAT, Reason::Inconsistent("its names do not ascend"))));
         }
-        append(node, &mut self.record, &mut self.chunk)?;
-        self.last = Some(node.name.clone());
-        let cut = self.chunk.len() >= CUT_MAX || (self.chunk.len() >= CUT_MIN && ends_chunk(&node.name));
+        Writer::new(&mut self.chunk).varint(record.len() as u64).bytes(record);
+        self.last.clear();
+        self.last.extend_from_slice(name);
+        let cut = self.chunk.len() >= CUT_MAX || (self.chunk.len() >= CUT_MIN && ends_chunk(name));
         if cut { self.flush(store) } else { Ok(()) }
     }
 
@@ -62,18 +86,6 @@ impl TreeBuilder {
     }
 }
 
-/// Appends `node` to `chunk` as it stands in a tree chunk; `record` is room to work in.
-pub fn append(node: &Node, record: &mut Vec<u8>, chunk: &mut Vec<u8>) -> Result<(), Error> {
-    record.clear();
-    node.encode(record);
-    let (len, max) = (record.len() as u64, limits::NODE_MAX as u64);
-    if len > max {
-        return Err(Error::new(WHAT, Reason::TooLarge { what: "a node", len, max }));
-    }
-    Writer::new(chunk).varint(len).bytes(record);
-    Ok(())
-}
-
 fn ends_chunk(name: &[u8]) -> bool {
     let hash = blake3::hash(name);
     let first = hash.as_bytes().first_chunk::<4>().copied().unwrap_or_default();
@@ -83,7 +95,8 @@ fn ends_chunk(name: &[u8]) -> bool {
 /// Reads the nodes of a directory's listing, tree chunk after tree chunk.
 #[derive(Clone, Debug, Default)]
 pub struct TreeReader {
-    last: Option<Vec<u8>>,
+    /// The name of the last node; empty before the first.
+    last: Vec<u8>,
 }
 
 impl TreeReader {
@@ -102,22 +115,37 @@ impl TreeReader {
             if done || (reader.remaining() == 0 && !std::mem::take(&mut empty)) {
                 return None;
             }
-            let node = self.next(&mut reader);
+            let node = self.next(&mut reader).map(|(node, _)| node);
             done = node.is_err();
             Some(node)
         })
     }
 
-    fn next(&mut self, reader: &mut Reader<'_>) -> Result<Node, Error> {
+    /// The node `at` bytes into the listing's next chunk, given its plaintext, and where its record lies
+    /// there; `at` moves behind it. `None` at the chunk's end. After an error as with `nodes`.
+    pub fn node_at(&mut self, chunk: &[u8], at: &mut usize) -> Result<Option<(Node, Range<usize>)>, Error> {
+        let rest = chunk.get(*at..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let mut reader = Reader::nested(WHAT, rest, *at as u64);
+        let (node, len) = self.next(&mut reader)?;
+        *at = reader.offset() as usize;
+        Ok(Some((node, *at - len..*at)))
+    }
+
+    /// The next node, and the length of its record.
+    fn next(&mut self, reader: &mut Reader<'_>) -> Result<(Node, usize), Error> {
         let len = reader.length("a node", limits::NODE_MAX)?;
         let offset = reader.offset();
         let node = Node::read(Reader::nested("node", reader.bytes(len)?, offset))?;
         node.check_name().map_err(|error| Error { offset, ..error })?;
-        if self.last.as_deref().is_some_and(|last| last >= node.name.as_slice()) {
+        if self.last.as_slice() >= node.name.as_slice() {
             return Err(reader.inconsistent("its names do not ascend"));
         }
-        self.last = Some(node.name.clone());
-        Ok(node)
+        self.last.clear();
+        self.last.extend_from_slice(&node.name);
+        Ok((node, len))
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! Several processes may use one file at once. Each load raises its *generation*, so that the others
 //! know their filters to be old; each emptying raises its *clears*, so that nobody goes on with
-//! numbers of packs, or answers, from before.
+//! numbers of packs, or answers, from before. Clears begin at random, so that those of a file that was
+//! deleted are not those of the next one.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::repo::index::filter::Filter;
 use crate::repo::index::pack_info::PackInfo;
 
 /// Raised whenever a table changes: an older file is thrown away and rebuilt.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE part (name BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -33,7 +34,7 @@ CREATE TABLE object (name TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE count (what TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO count VALUES ('chunks', 0);
 INSERT INTO count VALUES ('generation', 0);
-INSERT INTO count VALUES ('clears', 0);
+INSERT INTO count VALUES ('clears', random() / 2);
 ";
 
 /// A chunk's place: pack number in this cache, segment, ordinal inside it. Packed into one integer.
@@ -300,7 +301,8 @@ impl Cache {
         Ok(())
     }
 
-    /// How often the cache was emptied. What was read before another value is no longer so.
+    /// A number that every emptying raises. While it stays, no chunk that was known becomes unknown, and
+    /// what was read before another value is no longer so.
     pub fn clears(&self) -> Result<i64, Error> {
         self.read(|c| count(c, "clears"))
     }

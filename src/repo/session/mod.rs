@@ -173,6 +173,21 @@ impl Session {
         }
     }
 
+    /// The index cache's `clears` when the session began, which it commits only if they stayed.
+    pub fn clears(&self) -> i64 {
+        self.clears
+    }
+
+    /// The same unless packs are missing. All that was in the index while they were these is known.
+    pub fn certain_clears(&self) -> Option<i64> {
+        self.pipeline.misses_nothing().then_some(self.clears)
+    }
+
+    /// Counts chunks that are known without having been asked for.
+    pub fn pass(&self, chunks: usize) {
+        self.pipeline.pass(chunks as u64);
+    }
+
     /// Where progress is reported.
     pub fn monitor(&self) -> &dyn Monitor {
         &*self.monitor

@@ -67,6 +67,8 @@ pub(super) struct Shared {
     failure: Mutex<Option<Error>>,
     /// An index part's creation failed in a way that leaves open whether it is still to come.
     unsure: AtomicBool,
+    /// Every index part went into the local cache as well.
+    indexes_all: AtomicBool,
     new_bytes: AtomicU64,
     new_chunks: AtomicU64,
     chunks: AtomicU64,
@@ -92,6 +94,8 @@ pub struct Added {
     pub chunks: u64,
     /// Bytes of packs and index parts written.
     pub stored_bytes: u64,
+    /// Whether this machine's index knows all of it.
+    pub indexed: bool,
 }
 
 /// The running pipeline.
@@ -127,6 +131,7 @@ impl Pipeline {
             failed: AtomicBool::new(false),
             failure: Mutex::default(),
             unsure: AtomicBool::new(false),
+            indexes_all: AtomicBool::new(true),
             new_bytes: AtomicU64::new(0),
             new_chunks: AtomicU64::new(0),
             chunks: AtomicU64::new(0),
@@ -235,6 +240,11 @@ impl Pipeline {
         Ok(known)
     }
 
+    /// Counts chunks that the session came across and knows without asking.
+    pub fn pass(&self, chunks: u64) {
+        self.shared.chunks.fetch_add(chunks, Ordering::Relaxed);
+    }
+
     fn submit(&self, job: (PackKind, Segment)) -> Result<(), Error> {
         match &self.jobs {
             Some(jobs) => jobs.send(job).map_err(|_| Error::Worker),
@@ -261,6 +271,7 @@ impl Pipeline {
             new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
             chunks: self.shared.chunks.load(Ordering::Relaxed),
             stored_bytes: self.shared.stored_bytes.load(Ordering::Relaxed),
+            indexed: self.shared.indexes_all.load(Ordering::Relaxed),
         })
     }
 
@@ -359,6 +370,7 @@ impl Shared {
                 Ok(written) => {
                     self.stored_bytes.fetch_add(written.size, Ordering::Relaxed);
                     self.monitor.add(Count::StoredBytes, written.size);
+                    self.indexes_all.fetch_and(!written.ids.is_empty(), Ordering::Relaxed);
                     lock(&self.indexed)?.extend(written.ids);
                 }
                 Err(e) => {

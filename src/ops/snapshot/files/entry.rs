@@ -51,12 +51,24 @@ impl Output<'_> {
         }
     }
 
-    /// Whether all of an earlier snapshot's content is still known.
-    pub fn knows(&self, content: &[ListEntry]) -> Result<bool, repo::Error> {
+    /// Whether all of an earlier snapshot's content is still known, if that is not `certain`.
+    pub fn knows(&self, content: &[ListEntry], certain: bool) -> Result<bool, repo::Error> {
         match self {
+            Output::Session { session, .. } if certain => {
+                session.pass(content.len());
+                Ok(true)
+            }
             Output::Session { session, reader } => session.knows(content, reader),
             Output::Plan => Ok(true),
         }
+    }
+
+    /// Takes over a chunk of the tree that is known for certain.
+    pub fn pass(&self, id: ChunkId) -> ChunkId {
+        if let Output::Session { session, .. } = self {
+            session.pass(1);
+        }
+        id
     }
 
     /// Reads a file, holes as holes, beside what an earlier snapshot had of it.

@@ -1,23 +1,21 @@
 //! What earlier snapshots knew of the entries that a walk meets (D-6): from the file cache, and where
-//! that has no row for a folder, from the parent's tree. Both are read along with the walk, in order
-//! of names, so neither has to fit in memory.
+//! that has no listing of a folder, from the parent's tree. Both are read along with the walk, in order
+//! of names, so neither has to fit in memory. And the way back: the walk's listings go into the cache.
 //!
 //! Nothing here decides that an entry is unchanged, and nothing here can fail a snapshot: what cannot
 //! be read is not known.
 
-use std::collections::VecDeque;
-
-use crate::base::id::SessionId;
+use crate::base::id::ChunkId;
+use crate::base::kind::ChunkKind;
 use crate::base::monitor::Monitor;
 use crate::format::list::ListEntry;
 use crate::format::node::{Node, NodeType};
-use crate::format::tree::{self, TreeReader};
+use crate::ops::snapshot::files::entry::Output;
+use crate::ops::snapshot::files::rows::Rows;
+use crate::repo;
 use crate::repo::index::{FileCache, FolderKey};
 use crate::repo::read::ChunkReader;
 use crate::vfs::Children;
-
-/// Bytes of nodes in one part of a folder's rows.
-const PART: usize = 64 << 10;
 
 /// Where earlier snapshots are read.
 pub struct Known<'a> {
@@ -27,28 +25,26 @@ pub struct Known<'a> {
     pub parent: Option<(ChunkReader, Vec<ListEntry>)>,
     /// Is told when the cache or the parent fail.
     pub monitor: &'a dyn Monitor,
-    /// Whether this walk's entries go into the cache.
+    /// Whether this walk's listings go into the cache.
     pub keeps: bool,
 }
 
-/// What is known of one folder's entries, and what becomes known of them.
+/// What is known of one folder's entries.
 pub struct Earlier {
-    key: FolderKey,
     name: Vec<u8>,
     rows: Option<Rows>,
     parent: InParent,
-    /// The part that is being filled, and its number.
-    part: Vec<u8>,
-    number: u32,
-    record: Vec<u8>,
+    kept: Kept,
 }
 
-/// A folder's rows in the cache, as far as they were read.
-struct Rows {
-    snapshot: SessionId,
-    next: u32,
-    listing: TreeReader,
-    nodes: VecDeque<Node>,
+/// What becomes known of a folder's entries.
+pub struct Kept {
+    key: FolderKey,
+    /// Whether the listing goes into the cache: all of it is wanted.
+    wanted: bool,
+    /// Chunks of the listing that there were, and whether they are all as they are in the cache already.
+    chunks: u32,
+    same: bool,
 }
 
 /// The folder in the parent's tree.
@@ -69,33 +65,38 @@ struct Cursor {
 impl Earlier {
     /// The key of the folder `name` in this one.
     fn child_key(&self, name: &[u8]) -> FolderKey {
-        crate::crypto::hash(&[&self.key[..], name].concat())
+        crate::crypto::hash(&[&self.kept.key[..], name].concat())
+    }
+
+    /// Whether whatever was found last is in the index for certain.
+    pub fn is_certain(&self) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.listing.certain)
+    }
+
+    /// The record of what was found last, if it was in the cache; and what `Known::store` needs.
+    pub fn parts(&mut self) -> (Option<&Rows>, &mut Kept) {
+        (self.rows.as_ref(), &mut self.kept)
     }
 }
 
 impl Known<'_> {
-    /// What is known of the root.
-    pub fn root(&mut self) -> Earlier {
-        self.folder(crate::crypto::hash(b"/"), b"")
+    /// What is known of the root, whose listing is to be kept if it is `whole`.
+    pub fn root(&mut self, whole: bool) -> Earlier {
+        self.folder(crate::crypto::hash(b"/"), b"", whole)
     }
 
-    /// What is known of the folder `name` in `above`.
-    pub fn child(&mut self, above: &Earlier, name: &[u8]) -> Earlier {
-        self.folder(above.child_key(name), name)
+    /// The same of the folder `name` in `above`.
+    pub fn child(&mut self, above: &Earlier, name: &[u8], whole: bool) -> Earlier {
+        self.folder(above.child_key(name), name, whole)
     }
 
-    fn folder(&mut self, key: FolderKey, name: &[u8]) -> Earlier {
-        let rows = self.rows(&key);
+    fn folder(&mut self, key: FolderKey, name: &[u8], whole: bool) -> Earlier {
+        let found = self.cache.as_ref().map(|cache| cache.listing(&key));
+        let found = found.and_then(|found| self.in_cache(found)).flatten();
+        let rows = found.map(|(listing, first)| Rows::new(listing, first));
         let parent = if self.parent.is_some() { InParent::Unasked } else { InParent::Absent };
-        Earlier { key, name: name.to_vec(), rows, parent, part: Vec::new(), number: 0, record: Vec::new() }
-    }
-
-    fn rows(&mut self, key: &FolderKey) -> Option<Rows> {
-        let found = self.cache.as_ref()?.first(key);
-        let found = self.in_cache(found)??;
-        let mut rows =
-            Rows { snapshot: found.snapshot, next: 1, listing: TreeReader::new(), nodes: VecDeque::new() };
-        rows.take(&found.nodes).then_some(rows)
+        let kept = Kept { key, wanted: self.keeps && whole, chunks: 0, same: rows.is_some() };
+        Earlier { name: name.to_vec(), rows, parent, kept }
     }
 
     /// The result of a use of the cache; one that fails is not used any more.
@@ -123,24 +124,10 @@ impl Known<'_> {
     }
 
     fn find_in_rows(&mut self, folder: &mut Earlier, name: &[u8]) -> Option<Node> {
-        let key = folder.key;
-        let rows = folder.rows.as_mut()?;
-        loop {
-            while let Some(node) = rows.nodes.pop_front_if(|node| node.name.as_slice() <= name) {
-                if node.name == name {
-                    return Some(node);
-                }
-            }
-            if !rows.nodes.is_empty() {
-                return None;
-            }
-            let part = self.cache.as_ref()?.part(&key, &rows.snapshot, rows.next);
-            let nodes = self.in_cache(part)??;
-            rows.next += 1;
-            if !rows.take(&nodes) {
-                return None;
-            }
-        }
+        folder.rows.as_mut()?.find(name, |listing, place| {
+            let chunk = self.cache.as_ref()?.chunk(listing, place);
+            self.in_cache(chunk)?
+        })
     }
 
     /// Finds the folders in the parent's tree, from the first that nobody has asked for there.
@@ -178,51 +165,68 @@ impl Known<'_> {
         }
     }
 
-    /// Remembers an entry of `folder` for the next snapshot. Names must ascend.
-    pub fn remember(&mut self, folder: &mut Earlier, node: &Node) {
-        if !self.keeps || self.cache.is_none() {
+    /// Passes by the folder `name` in `folder`.
+    pub fn pass(&mut self, folder: &mut Earlier, name: &[u8]) {
+        self.find_in_rows(folder, name);
+    }
+
+    /// Stores a chunk of a folder's listing in `output`, unless it is as it was, and keeps it for the next
+    /// snapshot.
+    pub fn store(
+        &mut self,
+        output: &Output<'_>,
+        (rows, kept): (Option<&Rows>, &mut Kept),
+        kind: ChunkKind,
+        bytes: &[u8],
+    ) -> Result<ChunkId, repo::Error> {
+        if kind != ChunkKind::Tree {
+            return output.store(kind, bytes);
+        }
+        let same = rows.and_then(|rows| rows.same(bytes));
+        let id = match same {
+            Some(id) if rows.is_some_and(|rows| rows.listing.certain) => output.pass(id),
+            _ => output.store(kind, bytes)?,
+        };
+        if !kept.wanted {
+            return Ok(id);
+        }
+        self.differ(kept, rows, same.is_some());
+        if !kept.same {
+            self.put(|cache| cache.put(&kept.key, kept.chunks, id, bytes));
+        }
+        kept.chunks += 1;
+        Ok(id)
+    }
+
+    /// Notes whether a folder's listing goes on as in the cache. When it no longer does, what was so far
+    /// becomes the beginning of a new one.
+    fn differ(&mut self, kept: &mut Kept, rows: Option<&Rows>, same: bool) {
+        if !kept.same || same {
             return;
         }
-        // One that is too large to be encoded fails where it is stored, or is in no cache.
-        if tree::append(node, &mut folder.record, &mut folder.part).is_ok() && folder.part.len() >= PART {
-            self.put(folder);
+        kept.same = false;
+        if let Some(rows) = rows.filter(|_| kept.chunks > 0) {
+            self.put(|cache| cache.copy(&kept.key, rows.listing, kept.chunks));
         }
     }
 
-    /// Says that all entries of `folder` were remembered.
-    pub fn end(&mut self, folder: &mut Earlier) {
-        if !self.keeps || self.cache.is_none() {
+    /// Says that all of a folder was stored.
+    pub fn end(&mut self, mut folder: Earlier) {
+        let (rows, kept) = folder.parts();
+        if !kept.wanted {
             return;
         }
-        if !folder.part.is_empty() {
-            self.put(folder);
-        }
-        if (folder.number > 0 || folder.rows.is_some())
-            && let Some(cache) = &mut self.cache
-        {
-            cache.end(&folder.key);
+        self.differ(kept, rows, rows.is_some_and(|rows| rows.listing.chunks == kept.chunks));
+        match rows {
+            Some(rows) if kept.same => self.put(|cache| cache.take(rows.listing)),
+            None if kept.chunks == 0 => {}
+            _ => self.put(|cache| cache.end(&kept.key, kept.chunks)),
         }
     }
 
-    fn put(&mut self, folder: &mut Earlier) {
-        let nodes = std::mem::take(&mut folder.part);
-        let Some(cache) = &mut self.cache else { return };
-        let put = cache.put(&folder.key, folder.number, nodes);
-        folder.number += 1;
+    fn put(&mut self, put: impl FnOnce(&mut FileCache) -> Result<(), repo::Error>) {
+        let put = self.cache.as_mut().map_or(Ok(()), put);
         self.in_cache(put);
-    }
-}
-
-impl Rows {
-    /// Decodes a part; `false` if it is garbled, and then nothing of it counts (I-11).
-    fn take(&mut self, nodes: &[u8]) -> bool {
-        match self.listing.nodes(nodes).collect::<Result<VecDeque<_>, _>>() {
-            Ok(nodes) => {
-                self.nodes = nodes;
-                true
-            }
-            Err(_) => false,
-        }
     }
 }
 

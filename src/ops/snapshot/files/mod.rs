@@ -2,13 +2,14 @@
 //! earlier snapshot is not read, and costs one `statx` (D-6).
 //!
 //! `sources` says where to go, `walk` goes there, `entry` makes a node of what is met, `links` knows
-//! which names are one file, and `known` is what earlier snapshots knew of it. A tree that changes
-//! meanwhile, or that may not all be read, makes an incomplete snapshot, which says what is missing,
-//! and never none.
+//! which names are one file, and `known` is what earlier snapshots knew of it, with `rows` of the file
+//! cache. A tree that changes meanwhile, or that may not all be read, makes an incomplete snapshot,
+//! which says what is missing, and never none.
 
 mod entry;
 mod known;
 mod links;
+mod rows;
 mod sources;
 mod walk;
 
@@ -32,6 +33,7 @@ use crate::ops::snapshot::{Gathered, Made, Provenance, in_session_at};
 use crate::repo::index::FileCache;
 use crate::repo::read::ChunkReader;
 use crate::repo::roots::Snapshot;
+use crate::repo::session::Session;
 use crate::repo::{self, Repository, index, roots};
 
 /// What is asked for.
@@ -125,12 +127,12 @@ pub fn snapshot_files(
     raise_open_files();
     let sources: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let started = request.time.unwrap_or_else(|| repo.clock().now());
-    let (mut counts, mut cache) = (Counts::default(), None);
+    let (mut counts, mut cache, mut clears) = (Counts::default(), None, None);
     let made = in_session_at(started, repo, provenance, monitor.clone(), cancel, |session| {
         session.monitor().phase("reading", Count::SourceBytes, None);
         // The roots are listed after the lease was taken: what they reach stays (D-6, I-5).
         let listing = roots::list(repo, cancel)?.snapshots;
-        let known = known(repo, &listing, &sources, provenance, Some(session.id()), session.monitor());
+        let known = known(repo, &listing, &sources, provenance, Some(session), session.monitor());
         let output = Output::Session { session, reader: Box::new(ChunkReader::new(repo)) };
         let walk = Walk::new(repo, request, output, known, observer)?;
         let (walked, mut known) = walk.run(&trie, &|| session.check())?;
@@ -138,7 +140,7 @@ pub fn snapshot_files(
         if let Some(files) = &mut known.cache
             && files.flush().is_ok()
         {
-            cache = known.cache;
+            (cache, clears) = (known.cache, Some(session.clears()));
         }
         Ok(Gathered {
             kind: SnapshotKind::Files,
@@ -151,8 +153,9 @@ pub fn snapshot_files(
             incomplete: counts.problems > 0,
         })
     })?;
-    // Failing to tidy up the cache costs space there, and not the snapshot.
-    let _ = cache.map(|mut cache| cache.sweep());
+    // Failing to tidy up the cache costs space and time, and not the snapshot.
+    let clears = clears.filter(|_| made.added.indexed);
+    let _ = cache.map(|cache| cache.sweep(clears));
     Ok(MadeFiles { made, counts })
 }
 
@@ -184,11 +187,13 @@ fn known<'m>(
     listing: &[Snapshot],
     sources: &[String],
     provenance: &Provenance,
-    session: Option<SessionId>,
+    session: Option<&Session>,
     monitor: &'m dyn Monitor,
 ) -> Known<'m> {
+    let id = session.map_or(SessionId([0; 16]), Session::id);
+    let clears = session.and_then(Session::certain_clears);
     let live: HashSet<SessionId> = listing.iter().map(|snapshot| snapshot.id).collect();
-    let opened = FileCache::open(repo.index().dir(), session.unwrap_or(SessionId([0; 16])), live);
+    let opened = FileCache::open(repo.index().dir(), id, live, clears);
     let cache = match opened {
         Ok(cache) => Some(cache),
         Err(e) => {

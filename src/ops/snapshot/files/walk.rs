@@ -62,6 +62,8 @@ struct Frame<'a> {
 enum Looked<'a> {
     /// Its node.
     Node(Box<Node>),
+    /// The node that was known of it: nothing changed.
+    Same(Box<Node>),
     /// A folder that is to be walked.
     Enter(Box<Frame<'a>>),
     /// It is gone.
@@ -129,8 +131,8 @@ impl<'a> Walk<'a> {
 
     fn enter(&mut self, frame: Frame<'a>) {
         let earlier = match self.earlier.last() {
-            Some(above) => self.known.child(above, &frame.node.name),
-            None => self.known.root(),
+            Some(above) => self.known.child(above, &frame.node.name, frame.whole),
+            None => self.known.root(frame.whole),
         };
         self.earlier.push(earlier);
         self.frames.push(frame);
@@ -141,26 +143,34 @@ impl<'a> Walk<'a> {
         let (Some(frame), Some(mut earlier)) = (self.frames.pop(), self.earlier.pop()) else {
             return Ok(None);
         };
-        // Where only some entries were wanted, the others are still known from before.
-        if frame.whole {
-            self.known.end(&mut earlier);
-        }
-        let output = &self.output;
-        let children = frame.builder.finish(&mut |kind, bytes| output.store(kind, bytes))?;
+        let (output, known, (rows, kept)) = (&self.output, &mut self.known, earlier.parts());
+        let children =
+            frame.builder.finish(&mut |kind, bytes| known.store(output, (rows, kept), kind, bytes))?;
+        known.end(earlier);
         let node = Node { children, ..frame.node };
         if self.frames.is_empty() {
             return Ok(Some(node));
         }
         self.count(&node);
-        self.push(&node)?;
+        self.push(&node, false)?;
         Ok(None)
     }
 
-    /// Adds a node to the innermost folder.
-    fn push(&mut self, node: &Node) -> Result<(), Error> {
-        let output = &self.output;
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        frame.builder.push(node, &mut |kind, bytes| output.store(kind, bytes))?;
+    /// Adds a node to the innermost folder: what was found there last if it is the `same`.
+    fn push(&mut self, node: &Node, same: bool) -> Result<(), Error> {
+        let (Some(frame), Some(earlier)) = (self.frames.last_mut(), self.earlier.last_mut()) else {
+            return Ok(());
+        };
+        let (output, known) = (&self.output, &mut self.known);
+        if node.kind == NodeType::Directory {
+            known.pass(earlier, &node.name);
+        }
+        let (rows, kept) = earlier.parts();
+        let mut store = |kind, bytes: &[u8]| known.store(output, (rows, kept), kind, bytes);
+        match rows.filter(|_| same) {
+            Some(rows) => frame.builder.push_record(&node.name, rows.record(), &mut store)?,
+            None => frame.builder.push(node, &mut store)?,
+        }
         Ok(())
     }
 
@@ -171,9 +181,11 @@ impl<'a> Walk<'a> {
                 None => return Ok(()),
                 Some(Looked::Node(node)) => {
                     self.count(&node);
-                    self.push(&node)?;
-                    self.remember(&node);
-                    return Ok(());
+                    return self.push(&node, false);
+                }
+                Some(Looked::Same(node)) => {
+                    self.count(&node);
+                    return self.push(&node, true);
                 }
                 Some(Looked::Enter(frame)) => {
                     self.enter(*frame);
@@ -190,16 +202,6 @@ impl<'a> Walk<'a> {
         let path = self.path_of(name);
         self.problem(&format!("{} is left out: it became something else each time", path.display()));
         Ok(())
-    }
-
-    /// Keeps a node for the next snapshot. What is known of a folder must be all of it.
-    fn remember(&mut self, node: &Node) {
-        if let (Some(frame), Some(earlier)) = (self.frames.last(), self.earlier.last_mut())
-            && frame.whole
-            && node.kind != NodeType::Directory
-        {
-            self.known.remember(earlier, node);
-        }
     }
 
     fn path_of(&self, name: &[u8]) -> PathBuf {
@@ -391,26 +393,34 @@ impl<'a> Walk<'a> {
 
     /// Anything but a folder.
     fn leaf(&mut self, name: &[u8], stat: &Stat) -> Result<Looked<'a>, Error> {
-        let earlier = self.known.find(&mut self.earlier, name);
-        if let Some(mut node) = earlier.clone().filter(|node| is_unchanged(node, stat))
-            && self.output.knows(&node.content)?
-        {
-            node.meta.atime = self.request.with_atime.then_some(stat.atime);
-            node.meta.link_group = self.links.group(stat);
+        let mut earlier = self.known.find(&mut self.earlier, name);
+        let was_there = earlier.is_some();
+        let certain = self.earlier.last().is_some_and(Earlier::is_certain);
+        let unchanged = match &earlier {
+            Some(node) => is_unchanged(node, stat) && self.output.knows(&node.content, certain)?,
+            None => false,
+        };
+        if let Some(mut node) = earlier.take_if(|_| unchanged) {
             self.counts.unchanged += 1;
+            let atime = self.request.with_atime.then_some(stat.atime);
+            let link_group = self.links.group(stat);
+            if (&node.meta.atime, &node.meta.link_group) == (&atime, &link_group) {
+                return Ok(Looked::Same(Box::new(node)));
+            }
+            (node.meta.atime, node.meta.link_group) = (atime, link_group);
             return Ok(Looked::Node(Box::new(node)));
         }
         let looked = match stat.kind {
             NodeType::File => {
-                let content = earlier.as_ref().map(|node| node.content.clone());
+                let content = earlier.map(|node| node.content);
                 self.file(name, stat, content.unwrap_or_default())?
             }
             _ => self.other(name, stat)?,
         };
         if let Looked::Node(_) = looked {
-            match earlier {
-                Some(_) => self.counts.changed += 1,
-                None => self.counts.new += 1,
+            match was_there {
+                true => self.counts.changed += 1,
+                false => self.counts.new += 1,
             }
         }
         Ok(looked)
