@@ -5,9 +5,10 @@
 use kamba_vault::base::clock::Timestamp;
 use kamba_vault::base::id::ChunkId;
 use kamba_vault::base::kind::ChunkKind;
+use kamba_vault::base::limits::NODE_MAX;
 use kamba_vault::format::list::{ListEntry, content_len, encode_entries};
 use kamba_vault::format::node::{FileMeta, Node, NodeType, Xattr};
-use kamba_vault::format::tree;
+use kamba_vault::format::wire::Writer;
 
 use crate::ground::{ELSEWHERE, OUTSIDE};
 use crate::input::Input;
@@ -104,11 +105,8 @@ impl<'i, 'm, 'k> Wild<'i, 'm, 'k> {
         let in_a_chunk = usize::from(how >> 4) + 1;
         let mut children = Vec::new();
         for part in nodes.chunks(in_a_chunk) {
-            let (mut record, mut chunk) = (Vec::new(), Vec::new());
-            for node in part {
-                // One that is too large cannot be stored by anybody.
-                let _ = tree::append(node, &mut record, &mut chunk);
-            }
+            let mut chunk = Vec::new();
+            part.iter().for_each(|node| append(node, &mut chunk));
             if how & 6 == 6 {
                 self.input.splice(&mut chunk);
             }
@@ -197,8 +195,8 @@ impl<'i, 'm, 'k> Wild<'i, 'm, 'k> {
     }
 
     fn plain(&mut self, nodes: &[Node]) -> Vec<ListEntry> {
-        let (mut record, mut chunk) = (Vec::new(), Vec::new());
-        nodes.iter().for_each(|node| tree::append(node, &mut record, &mut chunk).unwrap());
+        let mut chunk = Vec::new();
+        nodes.iter().for_each(|node| append(node, &mut chunk));
         vec![ListEntry::Chunk { len: chunk.len() as u32, id: self.maker.chunk(ChunkKind::Tree, &chunk) }]
     }
 
@@ -273,4 +271,13 @@ fn xattr(input: &mut Input<'_>) -> Xattr {
     let name = KINDS[usize::from(input.u8()) % KINDS.len()];
     let len = input.u8();
     Xattr { name: name.into(), value: input.bytes(len.into()).to_vec() }
+}
+
+/// Appends a node to a tree chunk, in whatever order. One that is too large cannot be stored by anybody.
+fn append(node: &Node, chunk: &mut Vec<u8>) {
+    let mut record = Vec::new();
+    node.encode(&mut record);
+    if record.len() <= NODE_MAX {
+        Writer::new(chunk).varint(record.len() as u64).bytes(&record);
+    }
 }
