@@ -4,7 +4,7 @@
 //! nothing. Memory does not grow with the tree.
 //!
 //! What is right already is left alone, so a restore that was interrupted is run again to go on. That
-//! a file is right is found by reading it ([`content`]), unless its inode says that nobody can have
+//! a file is right is found by reading it (`content`), unless its inode says that nobody can have
 //! written to it since the snapshot, or size and time are all that is asked for.
 //! Nothing is written outside of the target: `files::write` sees to that, name by name.
 //!
