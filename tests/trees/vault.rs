@@ -79,8 +79,16 @@ impl Vault {
     /// Restores what is at `tree` in a snapshot, to `target`.
     pub fn restore(&self, snapshot: &str, tree: &Path, target: &Path, more: &[&str]) -> Run {
         let from = format!("{snapshot}:{}", tree.to_str().unwrap());
-        let args =
-            ["restore", "files", &from, "--json", "--numeric-ids", "--target", target.to_str().unwrap()];
+        let args = [
+            "restore",
+            "files",
+            &from,
+            "-q",
+            "--json",
+            "--numeric-ids",
+            "--target",
+            target.to_str().unwrap(),
+        ];
         self.run(&[&args, more].concat())
     }
 }

@@ -165,10 +165,18 @@ impl Folder {
             }
             _ => meta,
         };
-        meta::apply(&held.shared, &handle, NodeType::Directory, meta, before)
+        let problems = meta::apply(&held.shared, &handle, NodeType::Directory, meta, before);
+        // Only now, so that a run which ends before is known to have left its target unfinished. The
+        // target's time has changed by that.
+        if held.parent.is_none()
+            && rustix::fs::unlinkat(self.fd(), name::UNFINISHED, AtFlags::empty()).is_ok()
+        {
+            return meta::apply(&held.shared, &handle, NodeType::Directory, meta, before);
+        }
+        problems
     }
 
-    /// Every entry of the folder, in no order, but for files that are being written.
+    /// Every entry of the folder, in no order, but for files that are being written and a target's mark.
     pub fn entries(&self) -> Result<Entries, Error> {
         let dir = Dir::read_from(self.fd()).map_err(self.failed("read", b""))?;
         Ok(Entries { folder: self.clone(), dir })
@@ -286,7 +294,7 @@ impl Iterator for Entries {
                     Err(errno) => return Some(Err(self.folder.failed("read", name)(errno))),
                 },
             };
-            if kind == NodeType::File && name::is_temporary(name) {
+            if kind == NodeType::File && (name::is_temporary(name) || name == name::UNFINISHED) {
                 continue;
             }
             return Some(Ok(Entry { name: name.to_vec(), kind }));

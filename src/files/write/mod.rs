@@ -17,7 +17,7 @@
 //!
 //! A file gets its final name when content and metadata are complete; until then it has a temporary
 //! one, which the next run removes. Folders are private until their metadata come, which is after
-//! their children. Nothing is synced file by file: a restore can be run again and leaves alone what
+//! their children; the target itself has a mark in it until then. Nothing is synced file by file: a restore can be run again and leaves alone what
 //! it finds right, while a journal commit for every file would make it many times slower.
 //! [`Target::sync`] at the end makes everything durable at once. After a power failure in between, a
 //! file may have its name, size and times and lack content; the caller that was not told of success
@@ -48,7 +48,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
@@ -136,6 +136,20 @@ impl Target {
             user: rustix::process::geteuid().as_raw(),
             disks: Mutex::default(),
         })
+    }
+
+    /// Whether a run that began to give it the metadata of a snapshot's folder never came to that.
+    pub fn is_unfinished(&self) -> bool {
+        let stat = rustix::fs::statat(self.root.fd(), name::UNFINISHED, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }
+
+    /// Marks it as unfinished, until its root folder gets metadata.
+    pub fn mark(&self) -> Result<(), Error> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let made = rustix::fs::openat(self.root.fd(), name::UNFINISHED, flags, mode);
+        made.map(drop).map_err(self.root.failed("create", name::UNFINISHED))
     }
 
     /// The folder itself.

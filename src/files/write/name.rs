@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Begins the names of files that are still being written.
 const TEMPORARY: &[u8] = b".kamba-restore-";
+/// The name of a file that lies in a target while the run that made it, or one that goes on, is at work.
+pub(super) const UNFINISHED: &[u8] = b".kamba-restore-is-unfinished";
 /// Digits that follow.
 const DIGITS: usize = 16;
 

@@ -100,11 +100,16 @@ pub fn restore_files(
     let plan = Plan::new(&reader, snapshot, request, filter)?;
     let options = Options { numeric_ids: request.numeric_ids, replace: true };
     let there = Target::existing(&request.target, options)?;
-    let is_new = there.is_none();
+    // The target gets metadata if it was made for a folder of the snapshot, now or by a run that was
+    // interrupted; a folder that was there keeps its own.
+    let is_new = there.as_ref().is_none_or(Target::is_unfinished) && plan.is_of_a_folder();
     let target = match request.dry_run {
         true => there,
         false => Some(Target::open(&request.target, options)?),
     };
+    if let Some(target) = target.as_ref().filter(|_| is_new && !request.dry_run) {
+        target.mark()?;
+    }
     let job = Job::new(reader, target, Ledger::new(observer), monitor, cancel)?;
     let total = (plan.base.is_empty() && plan.filter.wants_all()).then_some(snapshot.root.stats.source_bytes);
     monitor.phase(if plan.dry_run { "comparing" } else { "restoring" }, Count::DoneBytes, total);
@@ -174,6 +179,11 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Whether the target stands for a folder of the snapshot.
+    fn is_of_a_folder(&self) -> bool {
+        self.only.is_none() && !self.base.is_empty()
     }
 
     /// Whether what the snapshot does not have may be deleted in the folder at `path`: only a folder

@@ -61,13 +61,11 @@ impl<'j, 'a> Restore<'j, 'a> {
         Restore { job, plan, batches, batch, places: Vec::new(), comparer }
     }
 
-    /// Restores everything below the top. The target itself gets metadata if it was made for a folder
-    /// of the snapshot; a folder that was there keeps its own.
+    /// Restores everything below the top, and the metadata of the top itself if it `is_new`.
     pub(super) fn run(mut self, is_new: bool) -> Result<(), Error> {
         let top = match (&self.job.target, self.plan.dry_run) {
             (Some(target), false) => {
-                let meta = self.plan.only.is_none() && !self.plan.base.is_empty() && is_new;
-                let meta = meta.then(|| self.plan.top.meta.clone());
+                let meta = is_new.then(|| self.plan.top.meta.clone());
                 Place::Open(FolderWork::new(target.root().clone(), Vec::new(), meta, None))
             }
             (target, _) => Place::Seen(target.as_ref().map(|target| target.root().clone())),
