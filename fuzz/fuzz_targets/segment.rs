@@ -52,12 +52,11 @@ fn readable(coded: &[u8], plain_len: u32) -> bool {
 }
 
 fn decode(coding: Coding, coded: &[u8], plain_len: u32) -> Option<Vec<u8>> {
+    if coding == Coding::Raw {
+        return (coded.len() == plain_len as usize).then(|| coded.to_vec());
+    }
     DECOMPRESSOR.with_borrow_mut(|(decompressor, out)| {
-        let done = match coding {
-            Coding::Raw => decompressor.raw(coded, plain_len, out),
-            _ => decompressor.zstd(coded, plain_len, out),
-        };
-        done.ok().map(|()| out.clone())
+        decompressor.zstd(coded, plain_len, out).ok().map(|()| out.clone())
     })
 }
 

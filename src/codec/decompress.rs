@@ -34,16 +34,6 @@ impl Decompressor {
         if got == want { Ok(()) } else { Err(Error::Length { got: got as u64, want: want as u64 }) }
     }
 
-    /// Takes raw bytes over into `out` (old content dropped).
-    pub fn raw(&mut self, coded: &[u8], plain_len: u32, out: &mut Vec<u8>) -> Result<(), Error> {
-        if coded.len() != plain_len as usize {
-            return Err(Error::Length { got: coded.len() as u64, want: plain_len.into() });
-        }
-        out.clear();
-        out.extend_from_slice(coded);
-        Ok(())
-    }
-
     fn context(&mut self) -> Result<&mut bulk::Decompressor<'static>, Error> {
         if self.context.is_none() {
             let fail = |e: std::io::Error| Error::Zstd(e.to_string());

@@ -92,6 +92,32 @@ impl AeadKey {
         Ok(())
     }
 
+    /// Seals `plain` into `out`, which is longer by the tag.
+    pub fn seal_into(&self, place: Place<'_>, plain: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let (sealed, tag) = out.split_at_mut_checked(plain.len()).ok_or(Error::TooLong)?;
+        if plain.len() > PLAIN_MAX || tag.len() != TAG_LEN {
+            return Err(Error::TooLong);
+        }
+        let inout = InOutBuf::new(plain, sealed).map_err(|_| Error::TooLong)?;
+        let made = place.with_data(|data| {
+            let nonce = Nonce::from(place.nonce());
+            self.0.encrypt_inout_detached(&nonce, data, inout)
+        });
+        tag.copy_from_slice(&made.map_err(|_| Error::TooLong)?);
+        Ok(())
+    }
+
+    /// Opens `sealed` into `out`, which is shorter by the tag. On failure `out` is as it was.
+    pub fn open_into(&self, place: Place<'_>, sealed: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let (sealed, tag) = sealed.split_at_checked(out.len()).ok_or(Error::Seal)?;
+        let tag = Tag::try_from(tag).map_err(|_| Error::Seal)?;
+        let inout = InOutBuf::new(sealed, out).map_err(|_| Error::Seal)?;
+        let nonce = Nonce::from(place.nonce());
+        place
+            .with_data(|data| self.0.decrypt_inout_detached(&nonce, data, inout, &tag))
+            .map_err(|_| Error::Seal)
+    }
+
     /// Opens `sealed` in place; its plaintext is the returned front of it. On failure the buffer's
     /// content is meaningless and must not be used.
     pub fn open<'b>(&self, place: Place<'_>, sealed: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
@@ -122,6 +148,16 @@ mod tests {
         key.seal(place, &mut sealed, 2).unwrap();
         assert_eq!(sealed.len(), 2 + 5 + TAG_LEN);
         assert_eq!(key.open(place, &mut sealed.clone()[2..]).unwrap(), b"hello");
+        let mut beside = [0; 5 + TAG_LEN];
+        key.seal_into(place, b"hello", &mut beside).unwrap();
+        assert_eq!(beside, sealed[2..], "the same in another buffer");
+        let mut plain = [0; 5];
+        key.open_into(place, &beside, &mut plain).unwrap();
+        assert_eq!(&plain, b"hello");
+        for len in [4, 6] {
+            assert_eq!(key.open_into(place, &beside, &mut vec![0; len]).unwrap_err(), Error::Seal);
+            assert_eq!(key.seal_into(place, &vec![0; len], &mut beside).unwrap_err(), Error::TooLong);
+        }
         let elsewhere = [
             Place { header: &other, ..place },
             Place { domain: Domain::Directory, ..place },
@@ -130,10 +166,14 @@ mod tests {
         ];
         for place in elsewhere {
             assert_eq!(key.open(place, &mut sealed.clone()[2..]).unwrap_err(), Error::Seal);
+            assert_eq!(key.open_into(place, &sealed[2..], &mut [0; 5]).unwrap_err(), Error::Seal);
         }
         for bit in 0..(sealed.len() - 2) * 8 {
             let mut bad = sealed[2..].to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
+            let mut out = [9; 5];
+            assert_eq!(key.open_into(place, &bad, &mut out).unwrap_err(), Error::Seal);
+            assert_eq!(out, [9; 5], "nothing leaks from what is not sealed");
             assert_eq!(key.open(place, &mut bad).unwrap_err(), Error::Seal);
         }
         for len in 0..sealed.len() - 2 {

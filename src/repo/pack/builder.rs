@@ -20,7 +20,10 @@ pub struct PackBuilder {
     secret: Secret32,
     key: AeadKey,
     directory: Directory,
+    /// Grows and never shrinks: nothing is zeroed anew in a buffer that comes round again.
     bytes: Vec<u8>,
+    /// How much of it is the pack's.
+    len: usize,
     deltas: Vec<[u8; 32]>,
 }
 
@@ -53,7 +56,7 @@ pub struct ToSeal<'s> {
 }
 
 impl PackBuilder {
-    /// Begins a pack in `bytes`, which is emptied first.
+    /// Begins a pack in `bytes`, whose old content goes.
     pub fn new(kind: PackKind, keys: &Keys, random: &dyn Random, mut bytes: Vec<u8>) -> Result<Self, Error> {
         let failed = Error::crypto("a new pack");
         let (salt, secret) = (random.array(), random.secret());
@@ -62,12 +65,13 @@ impl PackBuilder {
         let wrapped =
             crypto::wrap_key(keys.pack_public(kind), keys.psk(), &keys.psk_id(), &header, &secret, random)
                 .map_err(Error::crypto("a new pack"))?;
-        bytes.clear();
-        bytes.extend_from_slice(&header);
-        bytes.extend_from_slice(&wrapped);
+        let len = header.len() + wrapped.len();
+        bytes.resize(bytes.len().max(len), 0);
+        bytes[..header.len()].copy_from_slice(&header);
+        bytes[header.len()..len].copy_from_slice(&wrapped);
         let key = AeadKey::new(&secret);
         let directory = Directory::new(kind);
-        Ok(PackBuilder { header, wrapped, secret, key, directory, bytes, deltas: Vec::new() })
+        Ok(PackBuilder { header, wrapped, secret, key, directory, bytes, len, deltas: Vec::new() })
     }
 
     /// Whether a segment still fits; an empty pack takes any.
@@ -90,10 +94,13 @@ impl PackBuilder {
         if coding == Coding::Prefix {
             self.deltas.push(crypto::hash(coded));
         }
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(coded);
+        let end = self.len + coded.len() + TAG_LEN;
+        self.bytes.resize(self.bytes.len().max(end), 0);
         let place = Place { header: &self.header, domain: Domain::Segment, ordinal, tail: b"" };
-        self.key.seal(place, &mut self.bytes, start).map_err(Error::crypto("a new pack"))
+        let sealed = &mut self.bytes[self.len..end];
+        self.key.seal_into(place, coded, sealed).map_err(Error::crypto("a new pack"))?;
+        self.len = end;
+        Ok(())
     }
 
     /// Pads, seals the directory, writes the trailer and names the pack.
@@ -101,7 +108,8 @@ impl PackBuilder {
         let mut directory = self.directory.encode();
         let place = Place { header: &self.header, domain: Domain::Directory, ordinal: 0, tail: b"" };
         self.key.seal(place, &mut directory, 0).map_err(Error::crypto("a new pack"))?;
-        let padding_start = self.bytes.len();
+        let padding_start = self.len;
+        self.bytes.truncate(self.len);
         self.bytes.resize(padding_start + self.directory.padding_len() as usize, 0);
         crypto::expand(crypto::context::PADDING, &self.secret, &mut self.bytes[padding_start..]);
         let trailer =

@@ -8,7 +8,7 @@ use crate::base::kind::{Coding, PackKind};
 use crate::base::secret::Secret32;
 use crate::codec::prefix::Decoder;
 use crate::codec::{self, Decompressor};
-use crate::crypto::{self, AeadKey, Domain, Place};
+use crate::crypto::{self, AeadKey, Domain, Place, TAG_LEN};
 use crate::format::header::Header;
 use crate::format::pack::{ChunkEntry, Directory, Segment, TRAILER_LEN, Trailer};
 use crate::repo::Error;
@@ -36,7 +36,7 @@ pub struct Sealed<'s> {
 }
 
 impl Scratch {
-    /// Opens and decodes the segment `number` of a pack from a copy of its sealed bytes.
+    /// Opens and decodes the segment `number` of a pack.
     pub fn open(
         &mut self,
         key: &AeadKey,
@@ -61,29 +61,49 @@ impl Scratch {
         sealed: Sealed<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let coded = unseal(key, header, number, sealed.bytes, &mut self.sealed)?;
+        if segment.coding == Coding::Raw {
+            let got = sealed.bytes.len().saturating_sub(TAG_LEN) as u64;
+            if got != u64::from(segment.plain_len) {
+                return Err(codec::Error::Length { got, want: segment.plain_len.into() }.to_string());
+            }
+            out.resize(segment.plain_len as usize, 0);
+            return unseal(key, header, number, sealed.bytes, out);
+        }
+        let coded = coded(key, header, number, sealed.bytes, &mut self.sealed)?;
         let decoded = match segment.coding {
-            Coding::Raw => self.decompressor.raw(coded, segment.plain_len, out),
             Coding::Zstd => self.decompressor.zstd(coded, segment.plain_len, out),
             Coding::Prefix => self.deltas.decode(sealed.prefix, coded, segment.plain_len, out),
-            Coding::Dictionary => Err(codec::Error::Unknown),
+            Coding::Raw | Coding::Dictionary => Err(codec::Error::Unknown),
         };
         decoded.map_err(|e| e.to_string())
     }
 }
 
-/// The coded bytes of the segment `number`, opened in `out` from a copy of its sealed bytes.
-fn unseal<'o>(
+/// Opens the segment `number` into `out`, which has the length of its coded bytes.
+fn unseal(
     key: &AeadKey,
     header: &[u8; 64],
     number: u64,
     sealed: &[u8],
-    out: &'o mut Vec<u8>,
-) -> Result<&'o [u8], String> {
-    out.clear();
-    out.extend_from_slice(sealed);
+    out: &mut [u8],
+) -> Result<(), String> {
     let place = Place { header, domain: Domain::Segment, ordinal: number, tail: b"" };
-    Ok(key.open(place, out).map_err(|e| e.to_string())?)
+    key.open_into(place, sealed, out).map_err(|e| e.to_string())
+}
+
+/// The coded bytes of the segment `number`, in `buffer`, which grows and never shrinks: nothing in it is
+/// zeroed anew.
+fn coded<'b>(
+    key: &AeadKey,
+    header: &[u8; 64],
+    number: u64,
+    sealed: &[u8],
+    buffer: &'b mut Vec<u8>,
+) -> Result<&'b [u8], String> {
+    let len = sealed.len().saturating_sub(TAG_LEN);
+    buffer.resize(buffer.len().max(len), 0);
+    unseal(key, header, number, sealed, &mut buffer[..len])?;
+    Ok(&buffer[..len])
 }
 
 /// Puts the plaintext of bases, each from a copy less deep than said, one after another.
@@ -195,7 +215,7 @@ impl<'b> OpenPack<'b> {
         segment: &Segment,
         scratch: &'s mut Scratch,
     ) -> Result<&'s [u8], String> {
-        unseal(&self.key, &self.header, number as u64, self.sealed(segment), &mut scratch.sealed)
+        coded(&self.key, &self.header, number as u64, self.sealed(segment), &mut scratch.sealed)
     }
 
     /// The plaintext of its segment `number`, which is no delta.
