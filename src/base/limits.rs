@@ -12,6 +12,11 @@ pub const CHUNK_LEN_MAX: u32 = CHUNK_AVG_MAX * 4;
 
 /// Plaintext a segment aims at: a random read decodes at most about this much.
 pub const SEGMENT_PLAIN_AIM: u32 = 256 << 10;
+/// The same for contents that are short: what source code and the like have in common makes them 8 %
+/// smaller than in segments of 256 KiB.
+pub const SHORT_PLAIN_AIM: u32 = 3 << 19;
+/// Contents up to this length are short: who reads in one of them at random soon has all of it in memory.
+pub const SHORT_CONTENT: u64 = 16 << 20;
 /// Largest plaintext of a segment: one chunk of the largest size.
 pub const SEGMENT_PLAIN_MAX: u32 = CHUNK_LEN_MAX;
 /// Largest sealed segment: incompressible plaintext plus coding and tag, with slack.

@@ -3,6 +3,7 @@
 use zstd::bulk;
 use zstd::zstd_safe::{CParameter, Strategy, compress_bound};
 
+use crate::base::limits::SEGMENT_PLAIN_AIM;
 use crate::codec::Error;
 
 /// How hard to compress.
@@ -30,6 +31,9 @@ pub enum Coded {
 
 /// Bytes looked at to guess whether data shrinks: four pieces spread over it.
 const SAMPLE_PIECE: usize = 2048;
+/// What looks random is tried on two pieces of this length: what repeats in it and lies farther apart is
+/// for the chunker to find.
+const TRIED_PIECE: usize = 64 << 10;
 /// A frame must save at least this share of the plaintext to be kept, or reading pays for nothing.
 const LEAST_GAIN: usize = 64;
 
@@ -37,21 +41,30 @@ const LEAST_GAIN: usize = 64;
 pub struct Compressor {
     level: Level,
     main: Main,
-    /// Tries data that looks random: several times faster than the main level at finding nothing.
+    /// Tries data that looks random: several times faster than the main level at finding nothing. What
+    /// takes its time is to copy what it found nothing in.
     quick: bulk::Compressor<'static>,
 }
 
 enum Main {
     Plain(bulk::Compressor<'static>),
-    Tuned(Box<Tuned>),
+    Tuned(Box<ByLength>),
 }
 
-/// The default level, with settings that suit segments of 256 KiB better than zstd's own choice for
+/// The default level. Segments up to a usual length go one of two ways, the longer ones of short contents
+/// always the thorough one: they hold source code and the like, which is 8 % longer the swift way.
+struct ByLength {
+    usual: Tuned,
+    long: bulk::Compressor<'static>,
+}
+
+/// The default level for usual segments, with settings that suit 256 KiB better than zstd's own choice for
 /// level 3 at that size, which looks for matches of 4 bytes: rows of a table are full of those, and
 /// each costs more than it saves.
 ///
 /// * *Thorough*: matches of 5 bytes, tables that fit the processor's nearest caches. A shop's dump
-///   comes out 5 % smaller than at level 3 in three quarters of the time, source code as large.
+///   comes out 5 % smaller than at level 3 in three quarters of the time,
+///   source code as large.
 /// * *Swift*: one table, matches of 6 bytes. Most tables come out 1 to 2 % larger than that in three
 ///   quarters of the time again, source code 5 %.
 ///
@@ -78,17 +91,9 @@ const TRIAL_LEN: usize = 64 << 10;
 
 impl Tuned {
     fn new() -> std::io::Result<Self> {
-        let set = |strategy, min_match, hash_log, chain_log| {
-            let mut context = context(3)?;
-            context.set_parameter(CParameter::Strategy(strategy))?;
-            context.set_parameter(CParameter::MinMatch(min_match))?;
-            context.set_parameter(CParameter::HashLog(hash_log))?;
-            context.set_parameter(CParameter::ChainLog(chain_log))?;
-            Ok::<_, std::io::Error>(context)
-        };
         Ok(Tuned {
-            thorough: set(Strategy::ZSTD_dfast, 5, 15, 13)?,
-            swift: set(Strategy::ZSTD_fast, 6, 14, 13)?,
+            thorough: tuned(Strategy::ZSTD_dfast, 5, 15, 13)?,
+            swift: tuned(Strategy::ZSTD_fast, 6, 14, 13)?,
             excess: None,
             until_trial: 0,
             trial: Vec::new(),
@@ -117,6 +122,20 @@ impl Tuned {
     }
 }
 
+impl ByLength {
+    fn new() -> std::io::Result<Self> {
+        // Tables for the processor's second cache.
+        Ok(ByLength { usual: Tuned::new()?, long: tuned(Strategy::ZSTD_dfast, 5, 16, 15)? })
+    }
+
+    fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<usize> {
+        if plain.len() > SEGMENT_PLAIN_AIM as usize {
+            return self.long.compress_to_buffer(plain, out);
+        }
+        self.usual.compress(plain, out)
+    }
+}
+
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Compressor({:?})", self.level)
@@ -134,12 +153,27 @@ fn context(level: i32) -> std::io::Result<bulk::Compressor<'static>> {
     Ok(context)
 }
 
+/// With tables of `1 << hash_log` and `1 << chain_log` entries.
+fn tuned(
+    strategy: Strategy,
+    min_match: u32,
+    hash_log: u32,
+    chain_log: u32,
+) -> std::io::Result<bulk::Compressor<'static>> {
+    let mut context = context(3)?;
+    context.set_parameter(CParameter::Strategy(strategy))?;
+    context.set_parameter(CParameter::MinMatch(min_match))?;
+    context.set_parameter(CParameter::HashLog(hash_log))?;
+    context.set_parameter(CParameter::ChainLog(chain_log))?;
+    Ok(context)
+}
+
 impl Compressor {
     /// A compressor at `level`.
     pub fn new(level: Level) -> Result<Self, Error> {
         let fail = |e: std::io::Error| Error::Zstd(e.to_string());
         let main = match level {
-            Level::DEFAULT => Tuned::new().map(|tuned| Main::Tuned(Box::new(tuned))),
+            Level::DEFAULT => ByLength::new().map(|ways| Main::Tuned(Box::new(ways))),
             Level::Store => context(1).map(Main::Plain),
             Level::Zstd(n) => context(n.clamp(1, 19)).map(Main::Plain),
         };
@@ -155,13 +189,13 @@ impl Compressor {
         let pays = plain.len() - plain.len() / LEAST_GAIN;
         out.reserve(compress_bound(plain.len()));
         let fail = |e: std::io::Error| Error::Zstd(e.to_string());
-        if looks_random(plain) && self.quick.compress_to_buffer(plain, out).map_err(fail)? >= pays {
+        if looks_random(plain) && self.tries_in_vain(plain, out).map_err(fail)? {
             out.clear();
             return Ok(Coded::Raw);
         }
         let len = match &mut self.main {
             Main::Plain(context) => context.compress_to_buffer(plain, out),
-            Main::Tuned(tuned) => tuned.compress(plain, out),
+            Main::Tuned(ways) => ways.compress(plain, out),
         };
         let len = len.map_err(fail)?;
         if len >= pays {
@@ -169,6 +203,18 @@ impl Compressor {
             return Ok(Coded::Raw);
         }
         Ok(Coded::Zstd)
+    }
+
+    /// Whether nothing is gained in the first piece and in one of the middle.
+    fn tries_in_vain(&mut self, plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<bool> {
+        let len = plain.len().min(TRIED_PIECE);
+        let middle = (plain.len() / 2).min(plain.len() - len);
+        for piece in [&plain[..len], &plain[middle..middle + len]] {
+            if self.quick.compress_to_buffer(piece, out)? < len - len / LEAST_GAIN {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -210,7 +256,10 @@ mod tests {
         // Evenly spread bytes that repeat look random to the sample, and are compressed all the same.
         let repeated = random[..40_000].repeat(3);
         assert_eq!(compressor.compress(&repeated, &mut out).unwrap(), Coded::Zstd);
-        assert!(matches!(&compressor.main, Main::Tuned(tuned) if tuned.is_swift()), "rows go the swift way");
+        assert!(
+            matches!(&compressor.main, Main::Tuned(ways) if ways.usual.is_swift()),
+            "rows go the swift way"
+        );
         assert_eq!(Compressor::new(Level::Store).unwrap().compress(&text, &mut out).unwrap(), Coded::Raw);
     }
 }

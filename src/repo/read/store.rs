@@ -12,9 +12,9 @@ use crate::repo::read::chunk::LoadedPack;
 use crate::storage::Backend;
 
 /// Plaintext that is kept: what two threads need around their places in each of some twenty links.
-const PLAIN_KEPT: usize = 40 << 20;
+const PLAIN_KEPT: usize = 36 << 20;
 /// Buffers that are kept for what is decoded next.
-const SPARE: usize = 8;
+const SPARE: usize = 4;
 /// Damaged segments that are remembered.
 const BAD_KEPT: usize = 4096;
 /// Ranges of packs that are kept: one for each link of two threads' places.

@@ -222,21 +222,22 @@ impl Session {
 
     /// Stores one chunk unless it is known; answers its id.
     pub fn store(&self, kind: ChunkKind, plain: &[u8]) -> Result<ChunkId, Error> {
-        self.store_after(kind, plain, None)
+        self.store_after(kind, plain, None, false)
     }
 
-    /// The same for a chunk of a content that follows another.
+    /// The same for a chunk of a content that may follow another, and may be short.
     fn store_after(
         &self,
         kind: ChunkKind,
         plain: &[u8],
         following: Option<&mut Following>,
+        is_short: bool,
     ) -> Result<ChunkId, Error> {
         if self.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
         let id = self.repo.keys().chunk_id(kind, plain);
-        self.pipeline.store(kind, id, plain, following)?;
+        self.pipeline.store(kind, id, plain, following, is_short)?;
         Ok(id)
     }
 

@@ -8,7 +8,9 @@
 use crate::base::id::ChunkId;
 use crate::base::idmap::IdSet;
 use crate::base::kind::{ChunkKind, PackKind};
-use crate::base::limits::{DELTA_PLAIN_AIM, SEGMENT_BASES_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_PLAIN_AIM};
+use crate::base::limits::{
+    DELTA_PLAIN_AIM, SEGMENT_BASES_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_PLAIN_AIM, SHORT_PLAIN_AIM,
+};
 use crate::chunker::Base;
 use crate::format::pack::ChunkEntry;
 use crate::repo::read::SegmentKey;
@@ -94,6 +96,8 @@ impl Segment {
 pub struct Pending {
     ids: IdSet,
     data: Option<Segment>,
+    /// Of contents that are short.
+    short: Option<Segment>,
     meta: Option<Segment>,
     /// By depth.
     deltas: Vec<Option<Segment>>,
@@ -117,14 +121,15 @@ impl Pending {
         });
     }
 
-    /// Appends a chunk to the segment of its kind, or of its place's depth. A segment that is full is
-    /// given back to be sent off; `spare` provides the next.
+    /// Appends a chunk to the segment of its kind, of its place's depth, or of contents that are short. A
+    /// segment that is full is given back to be sent off; `spare` provides the next.
     pub fn append<E>(
         &mut self,
         kind: ChunkKind,
         id: ChunkId,
         plain: &[u8],
         place: Option<&Place>,
+        is_short: bool,
         spare: impl FnOnce() -> Result<Segment, E>,
     ) -> Result<Option<(PackKind, Segment)>, E> {
         let pack = kind.pack_kind();
@@ -135,6 +140,7 @@ impl Pending {
                 self.deltas.resize_with(many, || None);
                 (&mut self.deltas[depth], DELTA_PLAIN_AIM)
             }
+            (PackKind::Data, None) if is_short => (&mut self.short, SHORT_PLAIN_AIM),
             (PackKind::Data, None) => (&mut self.data, SEGMENT_PLAIN_AIM),
             (PackKind::Meta, _) => (&mut self.meta, SEGMENT_PLAIN_AIM),
         };
@@ -143,7 +149,11 @@ impl Pending {
         });
         let open = match slot {
             Some(open) => open,
-            None => slot.insert(spare()?),
+            None => {
+                let open = slot.insert(spare()?);
+                open.plain.reserve_exact(aim as usize);
+                open
+            }
         };
         open.push(kind, id, plain);
         if let Some(place) = place {
@@ -154,7 +164,8 @@ impl Pending {
 
     /// Takes out what is left in the open segments.
     pub fn drain(&mut self) -> Vec<(PackKind, Segment)> {
-        let data = self.data.take().into_iter().chain(self.deltas.iter_mut().filter_map(Option::take));
+        let data = self.data.take().into_iter().chain(self.short.take());
+        let data = data.chain(self.deltas.iter_mut().filter_map(Option::take));
         let data = data.map(|segment| (PackKind::Data, segment.close()));
         data.chain(self.meta.take().map(|segment| (PackKind::Meta, segment))).collect()
     }

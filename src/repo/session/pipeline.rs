@@ -7,7 +7,7 @@
 //! metadata packs, which name data chunks, wait until the end, when all data packs are durable.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -103,6 +103,8 @@ pub(super) struct Pipeline {
     shared: Arc<Shared>,
     jobs: Option<Sender<(PackKind, Segment)>>,
     spare: Receiver<Segment>,
+    /// Segments that may still be made: no more than are needed at once take memory.
+    unmade: AtomicUsize,
     uploads: Option<Sender<Built>>,
     spare_packs: Receiver<Vec<u8>>,
     workers: Vec<JoinHandle<()>>,
@@ -138,12 +140,9 @@ impl Pipeline {
             stored_bytes: AtomicU64::new(0),
         });
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let segments = cores * 2 + 2;
+        let segments = cores * 2 + 3;
         let (jobs, jobs_in) = bounded(segments);
         let (spare_out, spare) = bounded(segments + open);
-        for _ in 0..segments + open {
-            spare_out.send(Segment::default()).map_err(|_| Error::Worker)?;
-        }
         let packs = UPLOAD_BUFFERS + 2;
         let (uploads, uploads_in) = bounded(packs);
         let (spare_packs_out, spare_packs) = bounded(packs);
@@ -154,6 +153,7 @@ impl Pipeline {
             shared,
             jobs: Some(jobs),
             spare,
+            unmade: AtomicUsize::new(segments + open),
             uploads: Some(uploads.clone()),
             spare_packs: spare_packs.clone(),
             workers: Vec::new(),
@@ -188,13 +188,14 @@ impl Pipeline {
     }
 
     /// Stores a chunk unless this session or the index has it, against what stands at its place in the
-    /// content that is followed. Returns whether it was new.
+    /// content that is followed; with those of other short contents if its own is. Returns whether it was new.
     pub fn store(
         &self,
         kind: ChunkKind,
         id: ChunkId,
         plain: &[u8],
         following: Option<&mut Following>,
+        is_short: bool,
     ) -> Result<bool, Error> {
         self.check()?;
         self.shared.chunks.fetch_add(1, Ordering::Relaxed);
@@ -210,8 +211,8 @@ impl Pipeline {
         if is_known {
             return Ok(false);
         }
-        let full = lock(&self.shared.pending)?
-            .append(kind, id, plain, place.as_ref(), || self.spare.recv().map_err(|_| Error::Worker))?;
+        let full =
+            lock(&self.shared.pending)?.append(kind, id, plain, place.as_ref(), is_short, || self.spare())?;
         self.shared.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
         self.shared.new_chunks.fetch_add(1, Ordering::Relaxed);
         self.shared.monitor.add(Count::NewBytes, plain.len() as u64);
@@ -219,6 +220,15 @@ impl Pipeline {
             self.submit(job)?;
         }
         Ok(true)
+    }
+
+    /// An empty segment: one that came back, a new one, or the next that comes back.
+    fn spare(&self) -> Result<Segment, Error> {
+        if let Ok(segment) = self.spare.try_recv() {
+            return Ok(segment);
+        }
+        let may_make = self.unmade.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        if may_make.is_ok() { Ok(Segment::default()) } else { self.spare.recv().map_err(|_| Error::Worker) }
     }
 
     /// Notes a chunk as stored by this session; `false` if it was noted before.

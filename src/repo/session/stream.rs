@@ -4,6 +4,7 @@
 use std::io::Read;
 
 use crate::base::kind::ChunkKind;
+use crate::base::limits::SHORT_CONTENT;
 use crate::base::monitor::Count;
 use crate::chunker::Window;
 use crate::format::list::{ListBuilder, ListEntry};
@@ -26,11 +27,19 @@ pub struct StreamWriter<'s> {
     window: Window,
     list: ListBuilder,
     following: Option<Box<Following>>,
+    is_short: bool,
 }
 
 impl<'s> StreamWriter<'s> {
     pub(super) fn new(session: &'s Session, following: Option<Box<Following>>) -> Self {
-        StreamWriter { session, window: session.window(), list: ListBuilder::new(), following }
+        let (window, list) = (session.window(), ListBuilder::new());
+        StreamWriter { session, window, list, following, is_short: false }
+    }
+
+    /// Says how long it will be, as far as that is known: short ones are stored together.
+    pub fn expecting(mut self, len: u64) -> Self {
+        self.is_short = len <= SHORT_CONTENT;
+        self
     }
 
     /// Appends `bytes`. What of the source they stand for is the caller's to report.
@@ -104,9 +113,9 @@ impl<'s> StreamWriter<'s> {
 
     /// Hands every whole chunk of the window to the session.
     fn cut(&mut self, last: bool) -> Result<(), Error> {
-        let StreamWriter { session, window, list, following } = self;
+        let StreamWriter { session, window, list, following, is_short } = self;
         while let Some(chunk) = window.next(session.chunker(), last) {
-            let id = session.store_after(ChunkKind::Data, chunk, following.as_deref_mut())?;
+            let id = session.store_after(ChunkKind::Data, chunk, following.as_deref_mut(), *is_short)?;
             let entry = ListEntry::Chunk { len: chunk.len() as u32, id };
             list.push(entry, &mut |kind, bytes| session.store(kind, bytes))?;
         }

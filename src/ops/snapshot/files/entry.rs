@@ -78,7 +78,8 @@ impl Output<'_> {
             let entries = if len == 0 { Vec::new() } else { vec![ListEntry::Hole { len }] };
             return Ok(Content { entries, read: len, failure: None });
         };
-        let (mut stream, mut read, mut failure) = (session.stream_after(earlier), 0, None);
+        let mut stream = session.stream_after(earlier).expecting(source.stat().size);
+        let (mut read, mut failure) = (0, None);
         loop {
             match source.next_region() {
                 Ok(None) => break,
