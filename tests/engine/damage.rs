@@ -9,6 +9,7 @@ use kamba_vault::base::clock::Cancel;
 use kamba_vault::base::id::SessionId;
 use kamba_vault::base::monitor::Silent;
 use kamba_vault::ops::check::{self, ReadData, Report};
+use kamba_vault::repo::index::PackInfo;
 use kamba_vault::repo::{Repository, roots};
 use kamba_vault::storage::{Backend, Memory};
 
@@ -119,6 +120,31 @@ impl Sound {
         Sound { objects: objects(&memory), foreign, model, cache }
     }
 
+    /// A stream on four days, each coded against the one before, and one beside it.
+    fn chain() -> Self {
+        let (mut model, mut data) = (Model::new(), rows(7, 150_000));
+        let Vault { memory, backend, cache, repo } = Vault::new();
+        let beside = [("beside", noise(8, 40_000))];
+        model.insert(support::snapshot(&repo, beside[0].0, &beside[0].1).unwrap().id, streams(beside));
+        for day in 0..4 {
+            let made = support::snapshot(&repo, "rows", &data).unwrap();
+            model.insert(made.id, streams([("rows", data.clone())]));
+            data.splice(70_000..70_010, noise(20 + day, 40));
+        }
+        let mut deepest = 0;
+        let deeper = |pack: &PackInfo| pack.segments.iter().map(|segment| segment.depth).max();
+        let each = &mut |_, pack: PackInfo| {
+            deepest = deepest.max(deeper(&pack).unwrap_or_default());
+            Ok(())
+        };
+        repo.index().each_pack(each).unwrap();
+        assert_eq!(deepest, 3, "each day is a link");
+        support::assert_clean(&repo);
+        drop((repo, backend));
+        let foreign = objects(&make(100, &mut Model::new()).memory);
+        Sound { objects: objects(&memory), foreign, model, cache }
+    }
+
     /// The objects below `prefix`.
     fn of(&self, prefix: &str) -> Vec<&String> {
         self.objects.keys().filter(|name| name.starts_with(prefix)).collect()
@@ -221,6 +247,27 @@ fn packs(prefix: &str) {
 #[test]
 fn data_packs() {
     packs("data/");
+}
+
+#[test]
+fn data_packs_of_a_chain() {
+    let sound = Sound::chain();
+    let names = sound.of("data/");
+    assert_eq!(names.len(), 5);
+    let mut most = Vec::new();
+    for name in names {
+        let mut lost = 0;
+        harm_all(&sound, "data/", name, &mut |seen| {
+            seen.assert_found();
+            let damaged: Vec<&str> = seen.report.damaged.iter().map(|damage| &damage.object[..]).collect();
+            assert_eq!(damaged, [seen.name], "{:?}: only where the harm was done", seen.harm);
+            lost = lost.max(seen.outcome.lost);
+        });
+        most.push(lost);
+    }
+    most.sort_unstable();
+    // What stands beside; and of the chain the last link, the one before with all that goes through it, and so on.
+    assert_eq!(most, [1, 1, 2, 3, 4]);
 }
 
 #[test]

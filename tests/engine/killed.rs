@@ -102,6 +102,46 @@ fn killed_after_any_number_of_objects_it_leaves_garbage_at_most() {
     }
 }
 
+/// Rows that are noise, some of them other ones on each day.
+fn day(day: u64) -> Vec<u8> {
+    let mut data = noise(3, 24_000_000);
+    for today in 1..=day {
+        for at in (0..data.len() - 60).step_by(150_000) {
+            data[at..at + 40].copy_from_slice(&noise(today * 1_000_000 + at as u64, 40));
+        }
+    }
+    data
+}
+
+#[test]
+fn killed_while_it_codes_deltas_it_leaves_no_chain_without_an_end() {
+    let days = [day(0), day(1), day(2)];
+    for objects in 1.. {
+        let sandbox = Sandbox::new();
+        for data in &days[..2] {
+            assert_eq!(sandbox.feed(data, &["-q", "snapshot", "stdin", "--name", "stream"]).status, 0);
+        }
+        let repository = sandbox.path("repository");
+        let before = files(&repository);
+        let killed = strike(&sandbox, &days[2], true, || files(&repository) >= before + objects);
+        let checked = sandbox.run(&["-q", "check", "--read-data", "--json"]).json();
+        assert_eq!(checked["clean"], true, "{checked}");
+        let next = sandbox.feed(&days[2], &["-q", "snapshot", "stdin", "--name", "stream"]);
+        assert_eq!(next.status, 0, "{}", next.stderr);
+        // What the dead one left is known or not; what is new today is small either way.
+        assert!(stored_bytes(&sandbox) < 3_000_000, "{}", stored_bytes(&sandbox));
+        let snapshots = sandbox.snapshots();
+        for (snapshot, data) in [(0, &days[0]), (1, &days[1]), (snapshots.len() - 1, &days[2])] {
+            let id = snapshots[snapshot]["id"].as_str().unwrap();
+            let read = sandbox.run(&["cat", &format!("{id}:stream")]);
+            assert!(read.status == 0 && read.stdout == *data, "{snapshot}: {}", read.stderr);
+        }
+        if !killed {
+            break;
+        }
+    }
+}
+
 #[test]
 fn killed_with_a_part_of_the_index_written_it_goes_on_from_there() {
     // An index part is written after every 128 MiB. The source has more, and then falls silent.

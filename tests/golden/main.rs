@@ -1,5 +1,5 @@
-//! Golden repositories: two per version of the format, one of streams and a database and one of a file
-//! tree, made once and kept for ever. Every build must open, check and read all of them.
+//! Golden repositories: three per version of the format, one of streams and a database, one of a file
+//! tree and one of deltas, made once and kept for ever. Every build must open, check and read all of them.
 //! `KAMBA_BLESS_GOLDEN=1` makes the present version's where they are missing; it never changes one that
 //! is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -25,7 +25,7 @@ use kamba_vault::format::name::keyslot_name;
 use kamba_vault::format::root::SnapshotKind;
 use kamba_vault::ops::restore_files::{Deaf, FilesRequest, Severity, restore_files};
 use kamba_vault::repo::roots::Snapshot;
-use kamba_vault::repo::{Credentials, Environment, Repository, read_key_file, roots};
+use kamba_vault::repo::{Credentials, Environment, Repository, index, read_key_file, roots};
 use kamba_vault::storage::{Backend, Local};
 use kamba_vault::vfs::{EntryKind, View};
 
@@ -187,6 +187,44 @@ fn the_present_version_has_a_golden_tree() {
     let (read, nodes) = (read_everything(&repo), tree::nodes(&repo, &tree_in(&repo)));
     std::fs::write(version.join("expected.json"), serde_json::to_vec_pretty(&read).unwrap()).unwrap();
     std::fs::write(version.join("nodes.json"), serde_json::to_vec_pretty(&nodes).unwrap()).unwrap();
+}
+
+/// How the name of a repository with deltas ends.
+const DELTAS: &str = "-deltas";
+
+/// The same for a stream that changes a little from day to day.
+#[test]
+fn the_present_version_has_golden_deltas() {
+    let Some((version, backend)) = missing(&format!("v{VERSION}{DELTAS}")) else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let repo = support::open(&backend, cache.path());
+    let mut data = support::rows(3, 150_000);
+    for day in 0..5 {
+        support::snapshot(&repo, "rows", &data).unwrap();
+        data.splice(40_000 + 7000 * day..40_020 + 7000 * day, support::noise(day as u64, 50));
+    }
+    die_and_be_fenced(&backend);
+    let read = read_everything(&repo);
+    std::fs::write(version.join("expected.json"), serde_json::to_vec_pretty(&read).unwrap()).unwrap();
+}
+
+#[test]
+fn every_golden_chain_has_its_links() {
+    let is_chain = |version: &PathBuf| version.to_string_lossy().ends_with(DELTAS);
+    let chains: Vec<_> = versions().into_iter().filter(is_chain).collect();
+    assert!(!chains.is_empty(), "there are no golden deltas");
+    for version in chains {
+        let scratch = tempfile::tempdir().unwrap();
+        let repo = open(&version, scratch.path());
+        index::refresh(&repo, &Silent, &Cancel::new()).unwrap();
+        let mut depths = std::collections::BTreeSet::new();
+        let each = &mut |_, pack: index::PackInfo| {
+            depths.extend(pack.segments.iter().map(|segment| segment.depth));
+            Ok(())
+        };
+        repo.index().each_pack(each).unwrap();
+        assert_eq!(depths.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4], "{version:?}");
+    }
 }
 
 /// A new repository with two keyslots in that golden folder, unless there is one.
