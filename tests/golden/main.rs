@@ -201,7 +201,7 @@ fn the_present_version_has_golden_deltas() {
     let mut data = support::rows(3, 150_000);
     for day in 0..5 {
         support::snapshot(&repo, "rows", &data).unwrap();
-        data.splice(40_000 + 7000 * day..40_020 + 7000 * day, support::noise(day as u64, 50));
+        data.splice(40_000 + 100 * day..40_020 + 100 * day, support::noise(day as u64, 50));
     }
     die_and_be_fenced(&backend);
     let read = read_everything(&repo);
