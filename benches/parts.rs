@@ -119,10 +119,11 @@ fn compression(c: &mut Criterion) {
     let mut group = c.benchmark_group("compress");
     group.throughput(Throughput::Bytes(SIZE as u64)).sample_size(10);
     for (name, data) in inputs() {
-        for level in [1, 3] {
-            let mut compressor = Compressor::new(Level::Zstd(level)).unwrap();
+        let levels = [Level::Auto, Level::Swift, Level::Thorough, Level::Zstd(3)];
+        for (level, named) in levels.into_iter().zip(["auto", "swift", "thorough", "level 3"]) {
+            let mut compressor = Compressor::new(level).unwrap();
             let mut out = Vec::new();
-            group.bench_function(format!("{name}, level {level}"), |b| {
+            group.bench_function(format!("{name}, {named}"), |b| {
                 b.iter(|| {
                     data.chunks(SEGMENT).for_each(|segment| {
                         black_box(compressor.compress(segment, &mut out).unwrap());
@@ -145,7 +146,7 @@ fn deltas(c: &mut Criterion) {
     let pairs = || old[..len].chunks(SEGMENT + CHUNK).zip(new[..len].chunks(SEGMENT + CHUNK));
     let mut group = c.benchmark_group("delta");
     group.throughput(Throughput::Bytes(len as u64)).sample_size(10);
-    let (mut encoder, mut decoder) = (Encoder::new().unwrap(), Decoder::default());
+    let (mut encoder, mut decoder) = (Encoder::new(Level::DEFAULT).unwrap(), Decoder::default());
     let mut coded = vec![Vec::new(); pairs().count()];
     group.bench_function("encode", |b| {
         b.iter(|| {
@@ -175,7 +176,7 @@ fn decompression(c: &mut Criterion) {
     };
     let frames: Vec<Vec<u8>> = TEXT.chunks(SEGMENT).map(frame).collect();
     let (mut decompressor, mut out) = (Decompressor::default(), Vec::new());
-    group.bench_function("text, level 3", |b| {
+    group.bench_function("text", |b| {
         b.iter(|| {
             frames.iter().for_each(|frame| {
                 decompressor.zstd(frame, SEGMENT as u32, &mut out).unwrap();

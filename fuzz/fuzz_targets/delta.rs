@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 
 use kamba_vault::base::limits::SEGMENT_PLAIN_MAX;
+use kamba_vault::codec::Level;
 use kamba_vault::codec::prefix::{Decoder, Encoder};
 use kamba_vault_fuzz::input::Input;
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 thread_local! {
     // As a reader and a writer have them: kept from segment to segment, also after a damaged one.
     static DECODER: RefCell<(Decoder, Vec<u8>)> = RefCell::default();
-    static ENCODER: RefCell<Encoder> = RefCell::new(Encoder::new().unwrap());
+    static ENCODER: RefCell<Encoder> = RefCell::new(Encoder::new(Level::DEFAULT).unwrap());
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -80,7 +80,11 @@ fn open(coding: Coding, coded: &[u8], plain_len: u32, at: usize, change: u8) -> 
 
 /// What is compressed comes back.
 fn round_trip(plain: &[u8], level: u8) {
-    let level = if level == 0 { Level::Store } else { Level::Zstd(i32::from(level) % 10) };
+    let level = match level {
+        0 => Level::Store,
+        1..=127 => Level::Auto,
+        _ => Level::Zstd(i32::from(level) % 10),
+    };
     let mut coded = Vec::new();
     let again = match Compressor::new(level).unwrap().compress(plain, &mut coded).unwrap() {
         Coded::Raw => decode(Coding::Raw, plain, plain.len() as u32),

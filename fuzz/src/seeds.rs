@@ -160,7 +160,7 @@ fn deltas() -> Vec<Seed> {
     let new = [&old[..300], b"19\ta third\t1\n", &old[340..]].concat();
     let make = |name: &str, prefix: &[u8], plain: &[u8]| {
         let mut coded = Vec::new();
-        Encoder::new().unwrap().encode(prefix, plain, &mut coded).unwrap();
+        Encoder::new(Level::DEFAULT).unwrap().encode(prefix, plain, &mut coded).unwrap();
         let len = (plain.len() as u32).to_le_bytes();
         seed(name, [&len[..], &(prefix.len() as u16).to_be_bytes(), prefix, &coded].concat())
     };

@@ -190,10 +190,7 @@ impl Context {
         let found = look::find(repository, &selector.which, &selector.wanted, self.progress(), &self.cancel);
         match found {
             Ok(found) => Ok((found, selector.path)),
-            Err(error) => Err(match selector.hint_if_absent() {
-                Some(hint) => Failure::from(error).with_hint(hint),
-                None => error.into(),
-            }),
+            Err(error) => Err(selector.explained(error)),
         }
     }
 }

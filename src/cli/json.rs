@@ -4,7 +4,8 @@
 use serde::Serialize;
 
 use crate::cli::time;
-use crate::format::root::{RootBody, SnapshotKind};
+use crate::format::root::{SnapshotKind, Stats};
+use crate::repo::roots::Snapshot;
 
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,10 +55,22 @@ pub struct StatsDocument {
     pub new_chunks: u64,
     /// Files, tables, streams.
     pub items: u64,
+    /// Bytes by which the repository grew: `stored_bytes` and the snapshot's own object.
+    pub added_bytes: u64,
+    /// What `new_bytes` were coded in, before seals and padding; this and what follows is nothing
+    /// where the program that made the snapshot did not record it.
+    pub coded_bytes: Option<u64>,
+    /// Of `new_bytes`, those stored as differences to what was there.
+    pub delta_bytes: Option<u64>,
+    /// Of `coded_bytes`, those of the differences.
+    pub delta_coded_bytes: Option<u64>,
+    /// Bytes that were read back for them.
+    pub base_bytes: Option<u64>,
 }
 
-impl From<&RootBody> for SnapshotDocument {
-    fn from(root: &RootBody) -> Self {
+impl From<&Snapshot> for SnapshotDocument {
+    fn from(snapshot: &Snapshot) -> Self {
+        let root = &snapshot.root;
         SnapshotDocument {
             id: root.session.to_hex(),
             time: time::rfc3339(root.started),
@@ -72,14 +85,27 @@ impl From<&RootBody> for SnapshotDocument {
             program: root.program.clone(),
             end_unverified: root.end_unverified(),
             incomplete: root.incomplete(),
-            stats: StatsDocument {
-                source_bytes: root.stats.source_bytes,
-                new_bytes: root.stats.new_bytes,
-                stored_bytes: root.stats.stored_bytes,
-                chunks: root.stats.chunks,
-                new_chunks: root.stats.new_chunks,
-                items: root.stats.items,
-            },
+            stats: StatsDocument::new(&root.stats, snapshot.added_bytes()),
+        }
+    }
+}
+
+impl StatsDocument {
+    /// What a snapshot says of itself, and by how much the repository grew for it.
+    pub fn new(stats: &Stats, added_bytes: u64) -> Self {
+        let recorded = |bytes| stats.says_coding().then_some(bytes);
+        StatsDocument {
+            source_bytes: stats.source_bytes,
+            new_bytes: stats.new_bytes,
+            stored_bytes: stats.stored_bytes,
+            chunks: stats.chunks,
+            new_chunks: stats.new_chunks,
+            items: stats.items,
+            added_bytes,
+            coded_bytes: recorded(stats.coded_bytes),
+            delta_bytes: recorded(stats.delta_bytes),
+            delta_coded_bytes: recorded(stats.delta_coded_bytes),
+            base_bytes: recorded(stats.base_bytes),
         }
     }
 }
@@ -111,13 +137,18 @@ pub mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::base::clock::Timestamp;
-    use crate::base::id::{RepositoryId, SessionId};
+    use crate::base::id::{ObjectHash, RepositoryId, SessionId, SignerId};
     use crate::format::attrs::Unknown;
     use crate::format::node::{Node, NodeType};
-    use crate::format::root::{FLAG_END_UNVERIFIED, Stats};
+    use crate::format::root::{FLAG_END_UNVERIFIED, RootBody};
 
     /// A snapshot with something in every field.
-    pub fn root() -> RootBody {
+    pub fn snapshot() -> Snapshot {
+        let root = root();
+        Snapshot { id: root.session, signer: SignerId([2; 16]), hash: ObjectHash([3; 32]), size: 500, root }
+    }
+
+    fn root() -> RootBody {
         RootBody {
             session: SessionId([0x3f; 16]),
             repository: RepositoryId([1; 16]),
@@ -138,6 +169,10 @@ pub mod tests {
                 chunks: 20,
                 new_chunks: 1,
                 items: 1,
+                coded_bytes: 29_000,
+                delta_bytes: 40_000,
+                delta_coded_bytes: 1_000,
+                base_bytes: 50_000,
                 unknown: Unknown::default(),
             },
             flags: FLAG_END_UNVERIFIED,
@@ -150,7 +185,7 @@ pub mod tests {
 
     #[test]
     fn a_snapshots_document_is_stable() {
-        let document = serde_json::to_string(&SnapshotDocument::from(&root())).unwrap();
+        let document = serde_json::to_string(&SnapshotDocument::from(&snapshot())).unwrap();
         insta::assert_snapshot!(document.replace(',', ",\n"), @r#"
         {"id":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f",
         "time":"2026-11-22T02:00:20.5Z",
@@ -171,8 +206,17 @@ pub mod tests {
         "stored_bytes":30000,
         "chunks":20,
         "new_chunks":1,
-        "items":1}}
+        "items":1,
+        "added_bytes":30500,
+        "coded_bytes":29000,
+        "delta_bytes":40000,
+        "delta_coded_bytes":1000,
+        "base_bytes":50000}}
         "#);
+        let mut old = snapshot();
+        old.root.stats = Stats { new_bytes: 70_000, stored_bytes: 30_000, ..Stats::default() };
+        let document = SnapshotDocument::from(&old).stats;
+        assert_eq!((document.added_bytes, document.coded_bytes, document.delta_bytes), (30_500, None, None));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::base::id::SessionId;
 use crate::cli::exit::Failure;
 use crate::cli::json::kind_of_name;
 use crate::cli::time;
+use crate::ops;
 use crate::ops::select::{Filter, Which};
 
 /// A snapshot, and perhaps a place in it.
@@ -56,8 +57,15 @@ impl Selector {
         Ok(Selector { which, wanted, path })
     }
 
-    /// What to try where no snapshot is found, if this looks like a slip.
-    pub fn hint_if_absent(&self) -> Option<&'static str> {
+    /// The failure to find it, with what to try if this looks like a slip.
+    pub fn explained(&self, error: ops::Error) -> Failure {
+        match self.hint_if_absent() {
+            Some(hint) => Failure::from(error).with_hint(hint),
+            None => error.into(),
+        }
+    }
+
+    fn hint_if_absent(&self) -> Option<&'static str> {
         let (_, conditions) = self.wanted.split_once('@')?;
         let (_, after) = conditions.rsplit_once('~')?;
         let steps = !after.is_empty() && after.bytes().all(|b| b.is_ascii_digit());

@@ -1,5 +1,7 @@
 //! Compressing a segment.
 
+use std::ops::RangeInclusive;
+
 use zstd::bulk;
 use zstd::zstd_safe::{CParameter, Strategy, compress_bound};
 
@@ -11,13 +13,21 @@ use crate::codec::Error;
 pub enum Level {
     /// Not at all.
     Store,
+    /// The swift way or the thorough one, as it suits the data: see `Tuned`.
+    Auto,
+    /// The swift way.
+    Swift,
+    /// The thorough way, at about the cost of zstd's level 3.
+    Thorough,
     /// A zstd level, 1 to 19.
     Zstd(i32),
 }
 
 impl Level {
-    /// What zstd calls its default, with settings of our own for segments: see `Tuned`.
-    pub const DEFAULT: Level = Level::Zstd(3);
+    /// What is taken where nobody says otherwise.
+    pub const DEFAULT: Level = Level::Auto;
+    /// The least and the highest of zstd's levels. Those beyond ask for windows that the format forbids.
+    pub const ZSTD: RangeInclusive<i32> = 1..=19;
 }
 
 /// How a segment came out.
@@ -173,9 +183,11 @@ impl Compressor {
     pub fn new(level: Level) -> Result<Self, Error> {
         let fail = |e: std::io::Error| Error::Zstd(e.to_string());
         let main = match level {
-            Level::DEFAULT => ByLength::new().map(|ways| Main::Tuned(Box::new(ways))),
+            Level::Auto => ByLength::new().map(|ways| Main::Tuned(Box::new(ways))),
+            Level::Swift => Tuned::new().map(|tuned| Main::Plain(tuned.swift)),
+            Level::Thorough => ByLength::new().map(|ways| Main::Plain(ways.long)),
             Level::Store => context(1).map(Main::Plain),
-            Level::Zstd(n) => context(n.clamp(1, 19)).map(Main::Plain),
+            Level::Zstd(n) => context(n.clamp(*Level::ZSTD.start(), *Level::ZSTD.end())).map(Main::Plain),
         };
         Ok(Compressor { level, main: main.map_err(fail)?, quick: context(-5).map_err(fail)? })
     }
@@ -251,6 +263,10 @@ mod tests {
         let mut compressor = Compressor::new(Level::DEFAULT).unwrap();
         let mut out = Vec::new();
         assert_eq!(compressor.compress(&random, &mut out).unwrap(), Coded::Raw);
+        assert!(
+            matches!(&compressor.main, Main::Tuned(ways) if ways.usual.excess.is_none()),
+            "it was not tried"
+        );
         assert_eq!(compressor.compress(&text, &mut out).unwrap(), Coded::Zstd);
         assert!(out.len() < text.len() / 20);
         // Evenly spread bytes that repeat look random to the sample, and are compressed all the same.

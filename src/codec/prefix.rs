@@ -10,8 +10,8 @@
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, Strategy, compress_bound, get_error_name};
 
 use crate::base::limits::{DELTA_PREFIX_MAX, SEGMENT_PLAIN_MAX};
-use crate::codec::Error;
 use crate::codec::decompress::one_frame;
+use crate::codec::{Error, Level};
 
 /// Matches shorter than this are not looked for: what a base holds, it holds in long spans.
 const MIN_MATCH: u32 = 7;
@@ -19,6 +19,8 @@ const MIN_MATCH: u32 = 7;
 /// one forgets the bases' first spans before they are met.
 const HASH_LOG_MAX: u32 = 17;
 const HASH_LOG_MIN: u32 = 10;
+/// From this level on, zstd's own parameters make deltas shorter than those above do.
+const SLOWER_LEVEL: i32 = 5;
 
 fn failed(code: usize) -> Error {
     Error::Zstd(get_error_name(code).into())
@@ -38,25 +40,36 @@ fn for_one_frame(prefix: &[u8]) -> &'static [u8] {
 /// Makes deltas. One per thread; nothing is allocated per segment.
 pub struct Encoder {
     context: CCtx<'static>,
+    /// Whether the parameters are zstd's own, of a level, and not those above.
+    by_level: bool,
 }
 
 impl Encoder {
-    /// An encoder.
-    pub fn new() -> Result<Self, Error> {
+    /// An encoder for a session that compresses at `level`. Low levels find no less in a base than what
+    /// is above does, and are no faster; so only the higher ones count.
+    pub fn new(level: Level) -> Result<Self, Error> {
         let mut context = CCtx::try_create().ok_or_else(|| Error::Zstd("out of memory".into()))?;
-        let parameters = [
+        let slower = match level {
+            Level::Zstd(level) if level >= SLOWER_LEVEL => Some(level.min(*Level::ZSTD.end())),
+            _ => None,
+        };
+        let own = [
             CParameter::CompressionLevel(1),
             CParameter::Strategy(Strategy::ZSTD_fast),
             CParameter::MinMatch(MIN_MATCH),
+        ];
+        let common = [
             // As for whole segments: the directory states the length, the seal guards the content.
             CParameter::ChecksumFlag(false),
             CParameter::ContentSizeFlag(false),
             CParameter::DictIdFlag(false),
         ];
-        for parameter in parameters {
+        let levels = slower.map(CParameter::CompressionLevel);
+        let parameters = if levels.is_some() { &[][..] } else { &own };
+        for parameter in parameters.iter().copied().chain(levels).chain(common) {
             context.set_parameter(parameter).map_err(failed)?;
         }
-        Ok(Encoder { context })
+        Ok(Encoder { context, by_level: levels.is_some() })
     }
 
     /// Codes `plain` against `prefix`, which is not to lie in the same memory, into `out`, whose old
@@ -64,8 +77,10 @@ impl Encoder {
     pub fn encode(&mut self, prefix: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let both = prefix.len() + plain.len();
         let log = (usize::BITS - both.leading_zeros()).max(HASH_LOG_MIN);
-        for parameter in [CParameter::WindowLog(log), CParameter::HashLog((log - 1).min(HASH_LOG_MAX))] {
-            self.context.set_parameter(parameter).map_err(failed)?;
+        self.context.set_parameter(CParameter::WindowLog(log)).map_err(failed)?;
+        if !self.by_level {
+            let hash_log = CParameter::HashLog((log - 1).min(HASH_LOG_MAX));
+            self.context.set_parameter(hash_log).map_err(failed)?;
         }
         self.context.ref_prefix(for_one_frame(prefix)).map_err(failed)?;
         out.clear();
@@ -136,7 +151,7 @@ mod tests {
     #[test]
     fn a_delta_is_what_changed() {
         let (old, new) = (rows(1), rows(2));
-        let (mut encoder, mut decoder) = (Encoder::new().unwrap(), Decoder::default());
+        let (mut encoder, mut decoder) = (Encoder::new(Level::DEFAULT).unwrap(), Decoder::default());
         let (mut coded, mut back) = (Vec::new(), Vec::new());
         let (same, part) = (old.clone(), new[70_000..].to_vec());
         for (prefix, plain, at_most) in
@@ -154,7 +169,7 @@ mod tests {
         let dictionary = [0x37, 0xa4, 0x30, 0xec];
         let prefix = [&dictionary[..], &rows(1)].concat();
         let (mut coded, mut back) = (Vec::new(), Vec::new());
-        Encoder::new().unwrap().encode(&prefix, &prefix.clone(), &mut coded).unwrap();
+        Encoder::new(Level::DEFAULT).unwrap().encode(&prefix, &prefix.clone(), &mut coded).unwrap();
         assert!(coded.len() < 50);
         Decoder::default().decode(&prefix, &coded, prefix.len() as u32, &mut back).unwrap();
         assert!(back == prefix);
@@ -165,7 +180,7 @@ mod tests {
         let (old, new) = (rows(1), rows(2));
         let len = new.len() as u32;
         let (mut decoder, mut coded, mut back) = (Decoder::default(), Vec::new(), Vec::new());
-        Encoder::new().unwrap().encode(&old, &new, &mut coded).unwrap();
+        Encoder::new(Level::DEFAULT).unwrap().encode(&old, &new, &mut coded).unwrap();
         for (prefix, coded, len) in [
             (&old[..], &coded[..], len - 1),
             (&old[..], &coded[..], len + 1),

@@ -55,7 +55,7 @@ pub struct Stats {
     pub source_bytes: u64,
     /// Plaintext bytes of chunks that were not known before.
     pub new_bytes: u64,
-    /// Bytes of the packs that were written.
+    /// Bytes of the packs and index parts that were written.
     pub stored_bytes: u64,
     /// Chunks of the source.
     pub chunks: u64,
@@ -63,11 +63,25 @@ pub struct Stats {
     pub new_chunks: u64,
     /// Files, tables, streams.
     pub items: u64,
+    /// Bytes that `new_bytes` were coded in, before seals and padding. This and what follows is 0 in
+    /// snapshots of programs that did not record it.
+    pub coded_bytes: u64,
+    /// Of `new_bytes`, those that were coded against bases.
+    pub delta_bytes: u64,
+    /// Of `coded_bytes`, those that these were coded in.
+    pub delta_coded_bytes: u64,
+    /// Plaintext bytes of bases that were read for them, and for deltas that were not worth it.
+    pub base_bytes: u64,
     /// Attributes that this version does not know.
     pub unknown: Unknown,
 }
 
 impl Stats {
+    /// Whether it says what became of the new bytes. Programs of before 2026-11-27 did not record it.
+    pub fn says_coding(&self) -> bool {
+        self.coded_bytes > 0 || self.new_bytes == 0
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         RecordWriter::new(&mut out, &self.unknown)
@@ -77,6 +91,10 @@ impl Stats {
             .nonzero(8, self.chunks)
             .nonzero(10, self.new_chunks)
             .nonzero(12, self.items)
+            .nonzero(14, self.coded_bytes)
+            .nonzero(16, self.delta_bytes)
+            .nonzero(18, self.delta_coded_bytes)
+            .nonzero(20, self.base_bytes)
             .finish();
         out
     }
@@ -95,6 +113,10 @@ impl Stats {
                 8 => stats.chunks = attribute.nonzero()?,
                 10 => stats.new_chunks = attribute.nonzero()?,
                 12 => stats.items = attribute.nonzero()?,
+                14 => stats.coded_bytes = attribute.nonzero()?,
+                16 => stats.delta_bytes = attribute.nonzero()?,
+                18 => stats.delta_coded_bytes = attribute.nonzero()?,
+                20 => stats.base_bytes = attribute.nonzero()?,
                 _ => stats.unknown.keep(&attribute)?,
             }
         }
@@ -342,7 +364,7 @@ mod tests {
 
     fn bodies() -> impl Strategy<Value = RootBody> {
         let ids = any::<([u8; 16], [u8; 16], Option<[u8; 16]>, Option<[u8; 32]>)>();
-        let numbers = (any::<[u64; 6]>(), any::<u64>(), 1u64..);
+        let numbers = (any::<[u64; 10]>(), any::<u64>(), 1u64..);
         let texts = proptest::collection::vec(".{0,10}", 0..3);
         let texts = (texts.clone(), texts, proptest::option::of(".{0,10}"));
         (ids, numbers, any::<(i64, i64)>(), texts, 1u64..7).prop_map(
@@ -371,6 +393,10 @@ mod tests {
                         chunks: stats[3] % 2,
                         new_chunks: stats[4],
                         items: stats[5],
+                        coded_bytes: stats[6] % 2,
+                        delta_bytes: stats[7] % 2,
+                        delta_coded_bytes: stats[8] % 2,
+                        base_bytes: stats[9],
                         unknown: Unknown::default(),
                     },
                     flags: flags % 4,

@@ -22,8 +22,18 @@ pub struct Snapshot {
     pub signer: SignerId,
     /// Hash of the stored object.
     pub hash: ObjectHash,
+    /// Bytes of the stored object.
+    pub size: u64,
     /// What it says.
     pub root: RootBody,
+}
+
+impl Snapshot {
+    /// Bytes by which the repository grew when it was made, as its writer says: packs, index parts and
+    /// the root.
+    pub fn added_bytes(&self) -> u64 {
+        self.root.stats.stored_bytes.saturating_add(self.size)
+    }
 }
 
 /// What a listing of roots found.
@@ -108,11 +118,12 @@ pub fn parse(
         return Err(elsewhere());
     }
     let hash = ObjectHash(crypto::hash(bytes));
-    Ok(Some(Snapshot { id: *session, signer: opened.header.signer, hash, root }))
+    let (signer, size) = (opened.header.signer, bytes.len() as u64);
+    Ok(Some(Snapshot { id: *session, signer, hash, size, root }))
 }
 
 /// Commits the snapshot of `session`: fills in its place in the signer's sequence, as `listing` shows
-/// it, and creates it.
+/// it, and creates it. Answers the bytes of its object.
 /// Fails with [`Error::Fenced`] if a tombstone stands there, with [`Error::Unsure`] if it cannot be
 /// told whether the snapshot exists.
 pub fn commit(
@@ -120,7 +131,7 @@ pub fn commit(
     listing: &Listing,
     session: &SessionId,
     mut body: RootBody,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let own = repo.keys().signer().id();
     let last = listing.snapshots.iter().filter(|s| s.signer == own).max_by_key(|s| s.root.sequence);
     body.sequence = last.map_or(1, |s| s.root.sequence.saturating_add(1));
@@ -135,7 +146,7 @@ pub fn commit(
     settle(repo, session, &name, &bytes, repo.backend().put_new(&name, &bytes))?;
     // The snapshot exists. A cache that cannot remember it costs speed, not the snapshot (I-11).
     let _ = repo.index().keep_object(&name, &bytes);
-    Ok(())
+    Ok(bytes.len() as u64)
 }
 
 /// What became of the root's creation: a reply that got lost, or a backend on which a tombstone may

@@ -13,5 +13,6 @@ mod looking;
 mod manners;
 mod program;
 mod readers;
+mod stats;
 mod stream;
 mod usage;

@@ -32,6 +32,8 @@ fn mistakes_are_named() {
         &["check", "--read-data-subset", "10"],
         &["init", "--chunk-size", "48K"],
         &["snapshots", "--latest", "x"],
+        &["snapshot", "files", "/srv", "--compression", "best"],
+        &["snapshot", "stdin", "--name", "a", "--compression", "20"],
         &["--limit-upload", "0", "stats"],
         &["--option", "novalue", "stats"],
         &["-q", "-v", "stats"],

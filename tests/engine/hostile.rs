@@ -15,6 +15,7 @@ use kamba_vault::format::node::{Node, NodeType};
 use kamba_vault::format::pack::{ChunkEntry, Directory, Stored};
 use kamba_vault::format::root::{RootBody, SnapshotKind, Stats};
 use kamba_vault::ops::check::{ReadData, check};
+use kamba_vault::ops::stats::Brought;
 use kamba_vault::ops::{Error, look, stats};
 use kamba_vault::repo::session::Session;
 use kamba_vault::repo::{Repository, index, roots};
@@ -37,8 +38,12 @@ fn nested(session: &Session, depth: usize, names: &[&str], leaf: Node) -> Vec<Li
 
 /// Commits a snapshot that claims to be of so many bytes.
 fn commit(repo: &Repository, session: Session, children: Vec<ListEntry>, source_bytes: u64) {
+    commit_claiming(repo, session, children, Stats { source_bytes, ..Stats::default() });
+}
+
+/// Commits a snapshot that claims all this of itself.
+fn commit_claiming(repo: &Repository, session: Session, children: Vec<ListEntry>, stats: Stats) {
     let committed = session.commit(|id, _| {
-        let stats = Stats { source_bytes, ..Stats::default() };
         Ok(RootBody { kind: SnapshotKind::Files, stats, ..support::root_body(repo, id, children) })
     });
     committed.unwrap();
@@ -246,10 +251,31 @@ fn an_object_that_is_too_large_hides_no_other() {
 #[test]
 fn sizes_that_snapshots_claim_do_not_overflow() {
     let Vault { repo, cache: _cache, .. } = Vault::new();
-    for _ in 0..2 {
+    let most = Stats {
+        source_bytes: u64::MAX,
+        new_bytes: u64::MAX,
+        stored_bytes: u64::MAX,
+        coded_bytes: u64::MAX,
+        delta_bytes: u64::MAX,
+        delta_coded_bytes: u64::MAX,
+        base_bytes: u64::MAX,
+        ..Stats::default()
+    };
+    // More of a part than of the whole.
+    let upside_down =
+        Stats { delta_bytes: 7, delta_coded_bytes: 9, new_bytes: 3, coded_bytes: 2, ..Stats::default() };
+    for claims in [&most, &most, &upside_down] {
         let session = support::begin(&repo).unwrap();
-        commit(&repo, session, Vec::new(), u64::MAX);
+        commit_claiming(&repo, session, Vec::new(), claims.clone());
     }
     let stats = stats::stats(&repo, &Silent, &Cancel::new()).unwrap();
-    assert_eq!((stats.snapshots.len(), stats.source_bytes), (2, u64::MAX));
+    assert_eq!((stats.snapshots.len(), stats.source_bytes), (3, u64::MAX));
+    let all = Brought::by_all(&stats.snapshots);
+    assert_eq!((all.added_bytes, all.coded_bytes), (u64::MAX, u64::MAX));
+    assert_eq!(
+        (all.dedupe_ratio(), all.delta_ratio(), all.compression_ratio()),
+        (Some(1.0), Some(1.0), None)
+    );
+    let last = Brought::by(&stats.snapshots[2]);
+    assert_eq!((last.dedupe_ratio(), last.compression_ratio()), (None, None));
 }

@@ -17,6 +17,7 @@ mod crash;
 mod damage;
 mod database;
 mod deltas;
+mod figures;
 mod full;
 mod hostile;
 mod killed;

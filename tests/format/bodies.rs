@@ -115,6 +115,10 @@ fn snapshots() {
             chunks: 15_500,
             new_chunks: 75,
             items: 9,
+            coded_bytes: 1_450_000,
+            delta_bytes: 4_500_000,
+            delta_coded_bytes: 90_000,
+            base_bytes: 5_000_000,
             unknown: Unknown::default(),
         },
         flags: 3,
@@ -135,7 +139,10 @@ fn snapshots() {
             "previous": body.previous.map(|hash| hash.to_hex()), "started": body.started.0.to_string(),
             "ended": body.ended.0.to_string(), "root": hex(&root), "host": body.host, "user": body.user,
             "tags": body.tags, "sources": body.sources,
-            "stats": [stats.source_bytes, stats.new_bytes, stats.stored_bytes, stats.chunks, stats.new_chunks, stats.items],
+            "stats": [
+                stats.source_bytes, stats.new_bytes, stats.stored_bytes, stats.chunks, stats.new_chunks, stats.items,
+                stats.coded_bytes, stats.delta_bytes, stats.delta_coded_bytes, stats.base_bytes,
+            ],
             "flags": body.flags, "program": body.program, "parent": body.parent.map(|id| id.to_hex()),
             "description": body.description,
         });

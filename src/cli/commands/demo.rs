@@ -121,6 +121,8 @@ fn snapshots(stage: &Stage<'_>, shop: &mut Shop, gallery: &mut Gallery) -> Resul
     stage.kamba(&["snapshots"])?;
     let made = stage.ask(&["snapshots"])?;
     stage.say(&format!("{}\n{}\n", cost(&made, "db", "dump"), cost(&made, "files", "images")))?;
+    stage.say("== What made it so small? ==\n")?;
+    stage.kamba(&["stats"])?;
     stage.say("== What did the day do to the images? ==\n")?;
     stage.kamba(&["diff", "latest~1@kind=files", "latest@kind=files"])?;
     stage.say("== Is every byte of it intact? ==\n")?;

@@ -131,7 +131,7 @@ pub fn run(args: FindArgs, context: &Context) -> Result<Done, Failure> {
     let (snapshots, mut done) = chosen(args, &repository, &zone, context)?;
     let reader = look::reader(&repository, context.progress(), &context.cancel)?;
     let mut search = Search::new(reader, query, KEPT_MAX, context.cancel.clone());
-    let digits = id_digits(&snapshots.iter().map(|snapshot| &snapshot.root).collect::<Vec<_>>());
+    let digits = id_digits(&snapshots);
     let mut lines = Lines::new(context);
     for snapshot in &snapshots {
         let id = snapshot.id.to_hex();

@@ -58,6 +58,31 @@ pub struct Provenance {
     /// Say in words of your own what this snapshot is
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub description: Option<String>,
+
+    /// Compress this hard: auto, none, fast, default, max, or a level of zstd from 1 to 19
+    ///
+    /// auto tries now and then, on the data itself, what fast and default make of it, and keeps to fast
+    /// while that costs little space. max is level 19. With each of them, what a quick look finds not
+    /// to shrink is stored as it is. none stores everything as it is, and nothing as the difference to
+    /// what was there before.
+    #[arg(long, value_name = "LEVEL", default_value = "auto", value_parser = level)]
+    pub compression: Level,
+}
+
+/// The level of compression that `text` names.
+fn level(text: &str) -> Result<Level, String> {
+    let (least, highest) = (Level::ZSTD.start(), Level::ZSTD.end());
+    let number = || text.parse().ok().filter(|level| Level::ZSTD.contains(level)).map(Level::Zstd);
+    match text {
+        "auto" => Ok(Level::Auto),
+        "none" => Ok(Level::Store),
+        "fast" => Ok(Level::Swift),
+        "default" => Ok(Level::Thorough),
+        "max" => Ok(Level::Zstd(*highest)),
+        _ => number().ok_or_else(|| {
+            format!("expected auto, none, fast, default, max or a level from {least} to {highest}")
+        }),
+    }
 }
 
 const DB_EXAMPLES: &str = "\
@@ -239,7 +264,7 @@ pub(super) fn provenance(given: Provenance, context: &Context) -> ops::snapshot:
         tags: given.tags,
         description: given.description,
         program: concat!("kamba-vault ", env!("CARGO_PKG_VERSION")).to_owned(),
-        level: Level::DEFAULT,
+        level: given.compression,
     }
 }
 
@@ -270,14 +295,7 @@ pub(super) fn document<'a>(made: &'a Made, provenance: &'a ops::snapshot::Proven
         sources: &made.sources,
         end_unverified: made.end_unverified,
         incomplete: made.incomplete,
-        stats: StatsDocument {
-            source_bytes: made.source_bytes,
-            new_bytes: made.added.new_bytes,
-            stored_bytes: made.added.stored_bytes,
-            chunks: made.added.chunks,
-            new_chunks: made.added.new_chunks,
-            items: made.items,
-        },
+        stats: StatsDocument::new(&made.stats(), made.added_bytes()),
     }
 }
 
@@ -308,4 +326,28 @@ fn words(made: &Made) -> String {
         out.push_str("  incomplete: some of the source could not be read\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_have_names_and_numbers() {
+        for (text, want) in [
+            ("auto", Level::DEFAULT),
+            ("none", Level::Store),
+            ("fast", Level::Swift),
+            ("default", Level::Thorough),
+            ("max", Level::Zstd(19)),
+            ("1", Level::Zstd(1)),
+            ("3", Level::Zstd(3)),
+            ("19", Level::Zstd(19)),
+        ] {
+            assert_eq!(level(text), Ok(want), "{text}");
+        }
+        for wrong in ["", "0", "20", "-1", "3.5", "AUTO", "zstd", "99999999999"] {
+            assert!(level(wrong).is_err_and(|said| said.ends_with("from 1 to 19")), "{wrong}");
+        }
+    }
 }

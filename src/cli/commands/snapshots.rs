@@ -14,6 +14,7 @@ use crate::cli::{text, time};
 use crate::format::root::{RootBody, SnapshotKind};
 use crate::ops::look;
 use crate::ops::select::Filter;
+use crate::repo::roots::Snapshot;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,14 +67,13 @@ pub fn run(args: SnapshotsArgs, context: &Context) -> Result<Done, Failure> {
     for (name, error) in &listing.damaged {
         context.progress().warn(&format!("{name} cannot be listed: {error}"));
     }
-    let roots: Vec<&RootBody> = listing.snapshots.iter().map(|snapshot| &snapshot.root).collect();
-    let documents: Vec<SnapshotDocument> = roots.iter().map(|root| (*root).into()).collect();
-    context.result(&documents, || table(&roots, &context.zone()))?;
+    let documents: Vec<SnapshotDocument> = listing.snapshots.iter().map(Into::into).collect();
+    context.result(&documents, || table(&listing.snapshots, &context.zone()))?;
     Ok(if listing.damaged.is_empty() { Done::Complete } else { Done::Damaged })
 }
 
 /// The listing for people.
-fn table(snapshots: &[&RootBody], zone: &TimeZone) -> String {
+fn table(snapshots: &[Snapshot], zone: &TimeZone) -> String {
     if snapshots.is_empty() {
         return "no snapshots\n".to_owned();
     }
@@ -85,22 +85,21 @@ fn table(snapshots: &[&RootBody], zone: &TimeZone) -> String {
         ("source", Align::Left),
         ("size", Align::Right),
         ("new", Align::Right),
-        ("stored", Align::Right),
+        ("added", Align::Right),
         ("tags", Align::Left),
     ]);
     let digits = id_digits(snapshots);
-    for root in snapshots {
-        let mut id = root.session.to_hex();
-        id.truncate(digits);
+    for snapshot in snapshots {
+        let root = &snapshot.root;
         table.row([
-            id,
+            short_id(snapshot, digits),
             time::local(root.started, zone),
             kind_name(root.kind),
             root.host.clone().unwrap_or_default(),
             root.sources.join(", "),
             units::bytes(root.stats.source_bytes),
             units::bytes(root.stats.new_bytes),
-            units::bytes(root.stats.stored_bytes),
+            units::bytes(snapshot.added_bytes()),
             tags_and_marks(root),
         ]);
     }
@@ -120,9 +119,16 @@ fn tags_and_marks(root: &RootBody) -> String {
     words.join(" ")
 }
 
+/// The first digits of a snapshot's id.
+pub fn short_id(snapshot: &Snapshot, digits: usize) -> String {
+    let mut id = snapshot.id.to_hex();
+    id.truncate(digits);
+    id
+}
+
 /// How many digits tell all ids apart, at least the usual number.
-pub fn id_digits(snapshots: &[&RootBody]) -> usize {
-    let mut ids: Vec<String> = snapshots.iter().map(|root| root.session.to_hex()).collect();
+pub fn id_digits(snapshots: &[Snapshot]) -> usize {
+    let mut ids: Vec<String> = snapshots.iter().map(|snapshot| snapshot.id.to_hex()).collect();
     ids.sort_unstable();
     let common = |pair: &[String]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(a, b)| a == b).count();
     ids.windows(2).map(|pair| common(pair) + 1).max().unwrap_or(0).max(SHORT_ID)
@@ -132,22 +138,22 @@ pub fn id_digits(snapshots: &[&RootBody]) -> usize {
 mod tests {
     use super::*;
     use crate::base::id::SessionId;
-    use crate::cli::json::tests::root;
+    use crate::cli::json::tests::snapshot;
 
     #[test]
     fn a_listing_is_aligned_and_marks_what_is_remarkable() {
-        let stream = root();
-        let mut db = root();
-        db.session = SessionId(*b"0123456789abcdef");
-        db.kind = SnapshotKind::Database;
-        db.sources = vec!["shop".into(), "stock\n".into()];
-        db.stats.source_bytes = 104_857_600;
-        db.flags = 0;
-        db.tags.clear();
-        insta::assert_snapshot!(table(&[&db, &stream], &TimeZone::UTC), @r"
-        id        time                 kind    host  source                 size       new    stored  tags
-        30313233  2026-11-22 02:00:20  db      web1  shop, stock\u{a}  100.0 MiB  68.4 KiB  29.3 KiB
-        3f3f3f3f  2026-11-22 02:00:20  stream  web1  vercel.json         1.2 MiB  68.4 KiB  29.3 KiB  nightly, eu [end unverified]
+        let stream = snapshot();
+        let mut db = snapshot();
+        db.id = SessionId(*b"0123456789abcdef");
+        db.root.kind = SnapshotKind::Database;
+        db.root.sources = vec!["shop".into(), "stock\n".into()];
+        db.root.stats.source_bytes = 104_857_600;
+        db.root.flags = 0;
+        db.root.tags.clear();
+        insta::assert_snapshot!(table(&[db, stream], &TimeZone::UTC), @r"
+        id        time                 kind    host  source                 size       new     added  tags
+        30313233  2026-11-22 02:00:20  db      web1  shop, stock\u{a}  100.0 MiB  68.4 KiB  29.8 KiB
+        3f3f3f3f  2026-11-22 02:00:20  stream  web1  vercel.json         1.2 MiB  68.4 KiB  29.8 KiB  nightly, eu [end unverified]
         2 snapshots
         ");
         assert_eq!(table(&[], &TimeZone::UTC), "no snapshots\n");
@@ -155,13 +161,13 @@ mod tests {
 
     #[test]
     fn ids_are_shown_as_long_as_they_must_be() {
-        let with = |bytes: [u8; 16]| RootBody { session: SessionId(bytes), ..root() };
+        let with = |bytes: [u8; 16]| Snapshot { id: SessionId(bytes), ..snapshot() };
         let (mut like, mut other) = ([0x3f; 16], [0x3f; 16]);
-        assert_eq!(id_digits(&[&with(like)]), 8);
+        assert_eq!(id_digits(&[with(like)]), 8);
         other[0] = 1;
-        assert_eq!(id_digits(&[&with(like), &with(other)]), 8);
+        assert_eq!(id_digits(&[with(like), with(other)]), 8);
         like[15] = 0x30;
         other = [0x3f; 16];
-        assert_eq!(id_digits(&[&with(like), &with(other)]), 32);
+        assert_eq!(id_digits(&[with(like), with(other)]), 32);
     }
 }

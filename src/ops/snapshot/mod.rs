@@ -76,6 +76,18 @@ pub struct Made {
     pub items: u64,
 }
 
+impl Made {
+    /// The figures that the snapshot carries.
+    pub fn stats(&self) -> Stats {
+        stats(self.source_bytes, self.items, &self.added)
+    }
+
+    /// Bytes by which the repository grew: packs, index parts and the root.
+    pub fn added_bytes(&self) -> u64 {
+        self.added.stored_bytes + self.added.root_bytes
+    }
+}
+
 /// What a source became, before the commit.
 struct Gathered {
     kind: SnapshotKind,
@@ -170,19 +182,27 @@ fn root_body(
         user: provenance.user.clone(),
         tags: provenance.tags.clone(),
         sources: gathered.sources.clone(),
-        stats: Stats {
-            source_bytes: gathered.source_bytes,
-            new_bytes: added.new_bytes,
-            stored_bytes: added.stored_bytes,
-            chunks: added.chunks,
-            new_chunks: added.new_chunks,
-            items: gathered.items,
-            unknown: Unknown::default(),
-        },
+        stats: stats(gathered.source_bytes, gathered.items, &added),
         flags: flags(gathered),
         program: Some(provenance.program.clone()),
         parent: None,
         description: provenance.description.clone(),
+        unknown: Unknown::default(),
+    }
+}
+
+fn stats(source_bytes: u64, items: u64, added: &Added) -> Stats {
+    Stats {
+        source_bytes,
+        new_bytes: added.new_bytes,
+        stored_bytes: added.stored_bytes,
+        chunks: added.chunks,
+        new_chunks: added.new_chunks,
+        items,
+        coded_bytes: added.coded_bytes,
+        delta_bytes: added.delta_bytes,
+        delta_coded_bytes: added.delta_coded_bytes,
+        base_bytes: added.base_bytes,
         unknown: Unknown::default(),
     }
 }

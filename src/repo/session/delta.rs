@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::id::ChunkId;
 use crate::base::limits::DELTA_PREFIX_MAX;
+use crate::codec::Level;
 use crate::codec::prefix::{Decoder, Encoder};
 use crate::repo::Error;
 use crate::repo::pack::Scratch;
@@ -33,11 +34,11 @@ pub struct Delta<'d> {
 }
 
 impl Deltas {
-    /// Takes bases from `reader`.
-    pub fn new(reader: Arc<ChunkReader>) -> Result<Self, Error> {
+    /// Takes bases from `reader`, and compresses as hard as `level` says.
+    pub fn new(reader: Arc<ChunkReader>, level: Level) -> Result<Self, Error> {
         Ok(Deltas {
             reader,
-            encoder: Encoder::new().map_err(|e| Error::Codec(e.to_string()))?,
+            encoder: Encoder::new(level).map_err(|e| Error::Codec(e.to_string()))?,
             decoder: Decoder::default(),
             scratch: Scratch::default(),
             prefix: Vec::new(),
@@ -61,6 +62,11 @@ impl Deltas {
     /// What `code` made last.
     pub fn coded(&self) -> Delta<'_> {
         Delta { coded: &self.coded, bases: &self.bases }
+    }
+
+    /// Plaintext bytes of the bases that `code` read last.
+    pub fn base_bytes(&self) -> usize {
+        self.prefix.len()
     }
 
     /// Whether the delta that `code` made of `segment` decodes to chunks with their ids.

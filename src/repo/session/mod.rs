@@ -8,9 +8,10 @@ mod lease;
 mod pending;
 mod pipeline;
 mod stream;
+mod tally;
 
-pub use pipeline::Added;
 pub use stream::{Content, StreamWriter};
+pub use tally::Added;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -248,13 +249,13 @@ impl Session {
         root: impl FnOnce(SessionId, Added) -> Result<RootBody, Error>,
     ) -> Result<(SessionId, Added), Error> {
         let Session { repo, id, lease, clears, mut pipeline, cancel, .. } = self;
-        let committed = finish_and_list(&repo, &mut pipeline).and_then(|(added, listing)| {
+        let committed = finish_and_list(&repo, &mut pipeline).and_then(|(mut added, listing)| {
             if cancel.is_cancelled() {
                 return Err(Error::Interrupted);
             }
             same_cache(&repo, clears)?;
             let body = root(id, added)?;
-            roots::commit(&repo, &listing, &id, body)?;
+            added.root_bytes = roots::commit(&repo, &listing, &id, body)?;
             Ok((id, added))
         });
         match &committed {

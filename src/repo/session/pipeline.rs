@@ -7,7 +7,7 @@
 //! metadata packs, which name data chunks, wait until the end, when all data packs are durable.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::repo::session::delta::{Delta, Deltas};
 use crate::repo::session::follow::Following;
 use crate::repo::session::may_still_happen;
 use crate::repo::session::pending::{Pending, Segment};
+use crate::repo::session::tally::{Added, Tally};
 use crate::repo::{Error, Repository};
 
 /// Durable data that is put into an index part before the session ends: what a crash can cost.
@@ -69,10 +70,7 @@ pub(super) struct Shared {
     unsure: AtomicBool,
     /// Every index part went into the local cache as well.
     indexes_all: AtomicBool,
-    new_bytes: AtomicU64,
-    new_chunks: AtomicU64,
-    chunks: AtomicU64,
-    stored_bytes: AtomicU64,
+    tally: Tally,
 }
 
 /// Packs that are durable and in no index part yet.
@@ -81,21 +79,6 @@ struct Durable {
     data: Vec<PackRecord>,
     data_bytes: u64,
     meta: Vec<PackRecord>,
-}
-
-/// What a session added.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    /// Plaintext bytes of chunks that were not known.
-    pub new_bytes: u64,
-    /// Number of such chunks.
-    pub new_chunks: u64,
-    /// Chunks of all kinds that the session came across, known or not.
-    pub chunks: u64,
-    /// Bytes of packs and index parts written.
-    pub stored_bytes: u64,
-    /// Whether this machine's index knows all of it.
-    pub indexed: bool,
 }
 
 /// The running pipeline.
@@ -134,10 +117,7 @@ impl Pipeline {
             failure: Mutex::default(),
             unsure: AtomicBool::new(false),
             indexes_all: AtomicBool::new(true),
-            new_bytes: AtomicU64::new(0),
-            new_chunks: AtomicU64::new(0),
-            chunks: AtomicU64::new(0),
-            stored_bytes: AtomicU64::new(0),
+            tally: Tally::default(),
         });
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let segments = cores * 2 + 3;
@@ -198,7 +178,7 @@ impl Pipeline {
         is_short: bool,
     ) -> Result<bool, Error> {
         self.check()?;
-        self.shared.chunks.fetch_add(1, Ordering::Relaxed);
+        self.shared.tally.chunks(1);
         let is_known = self.shared.is_known(&id)? || !self.note(id)?;
         let place = match following {
             Some(following) if is_known => {
@@ -213,8 +193,7 @@ impl Pipeline {
         }
         let full =
             lock(&self.shared.pending)?.append(kind, id, plain, place.as_ref(), is_short, || self.spare())?;
-        self.shared.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
-        self.shared.new_chunks.fetch_add(1, Ordering::Relaxed);
+        self.shared.tally.new_chunk(plain.len());
         self.shared.monitor.add(Count::NewBytes, plain.len() as u64);
         if let Some(job) = full {
             self.submit(job)?;
@@ -246,13 +225,13 @@ impl Pipeline {
     /// Whether a chunk is known to the index or to this session.
     pub fn knows(&self, id: &ChunkId) -> Result<bool, Error> {
         let known = self.shared.is_known(id)? || lock(&self.shared.pending)?.has(id);
-        self.shared.chunks.fetch_add(known.into(), Ordering::Relaxed);
+        self.shared.tally.chunks(known.into());
         Ok(known)
     }
 
     /// Counts chunks that the session came across and knows without asking.
     pub fn pass(&self, chunks: u64) {
-        self.shared.chunks.fetch_add(chunks, Ordering::Relaxed);
+        self.shared.tally.chunks(chunks);
     }
 
     fn submit(&self, job: (PackKind, Segment)) -> Result<(), Error> {
@@ -276,13 +255,7 @@ impl Pipeline {
         self.stop_uploaders()?;
         self.check()?;
         self.shared.write_parts(true)?;
-        Ok(Added {
-            new_bytes: self.shared.new_bytes.load(Ordering::Relaxed),
-            new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
-            chunks: self.shared.chunks.load(Ordering::Relaxed),
-            stored_bytes: self.shared.stored_bytes.load(Ordering::Relaxed),
-            indexed: self.shared.indexes_all.load(Ordering::Relaxed),
-        })
+        Ok(self.shared.tally.added(self.shared.indexes_all.load(Ordering::Relaxed)))
     }
 
     /// Ends all threads and puts what is durable into the index, so that the next run reuses it.
@@ -378,7 +351,7 @@ impl Shared {
         while !records.is_empty() {
             match write_part(&self.repo, &mut records) {
                 Ok(written) => {
-                    self.stored_bytes.fetch_add(written.size, Ordering::Relaxed);
+                    self.tally.stored(written.size);
                     self.monitor.add(Count::StoredBytes, written.size);
                     self.indexes_all.fetch_and(!written.ids.is_empty(), Ordering::Relaxed);
                     lock(&self.indexed)?.extend(written.ids);
@@ -439,7 +412,7 @@ impl Tools {
         Ok(Tools {
             scratch: Scratch::default(),
             compressor: Compressor::new(ways.level).map_err(|e| Error::Codec(e.to_string()))?,
-            deltas: ways.bases.clone().map(Deltas::new).transpose()?,
+            deltas: ways.bases.clone().map(|reader| Deltas::new(reader, ways.level)).transpose()?,
             coded: Vec::new(),
         })
     }
@@ -454,6 +427,7 @@ impl Tools {
         if let Some(deltas) = self.deltas.as_mut().filter(|_| segment.depth > 0)
             && let Some(len) = deltas.code(segment)?
         {
+            shared.tally.bases(deltas.base_bytes());
             pays = len * SURELY_SHORTER <= plain.len();
             if !pays {
                 by_itself = Some(self.compressor.compress(plain, &mut self.coded));
@@ -516,6 +490,7 @@ impl Worker {
                 None => open.insert(self.new_pack(kind)?),
             };
             pack.append(&coded)?;
+            self.shared.tally.segment(coded.coding, segment.plain.len(), coded.coded.len());
             full
         };
         if let Some(pack) = full {
@@ -556,7 +531,7 @@ fn upload(shared: &Shared, incoming: &Receiver<Built>, back: &Sender<Vec<u8>>) {
 fn store_pack(shared: &Shared, bytes: &[u8], record: PackRecord) -> Result<(), Error> {
     let kind = record.directory.kind();
     shared.repo.backend().put_new(&pack_name(kind, &record.id), bytes)?;
-    shared.stored_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    shared.tally.stored(bytes.len() as u64);
     shared.monitor.add(Count::StoredBytes, bytes.len() as u64);
     let due = {
         let mut durable = lock(&shared.durable)?;
