@@ -298,6 +298,7 @@ fn indexed() -> (Repository, tempfile::TempDir) {
         cache_dir: folder.path().to_owned(),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
+        copies_limit: 0,
     };
     let repo = Repository::open(environment, &credentials).unwrap();
     let record = |n| packs::record(n, repo.keys().epoch(), repo.keys().signer().id()).unwrap();

@@ -70,6 +70,7 @@ impl Vault {
             cache_dir: cache.to_owned(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            copies_limit: 0,
         };
         Ok(Repository::open(environment, &credentials)?)
     }

@@ -66,7 +66,13 @@ pub fn credentials() -> Credentials {
 /// The world around a repository in `backend` with its cache below `cache`.
 pub fn environment(backend: Arc<dyn Backend>, cache: &Path) -> Environment {
     let cache_dir = cache.to_owned();
-    Environment { backend, cache_dir, clock: Arc::new(Still), random: Arc::new(Counter::new(2)) }
+    Environment {
+        backend,
+        cache_dir,
+        clock: Arc::new(Still),
+        random: Arc::new(Counter::new(2)),
+        copies_limit: 0,
+    }
 }
 
 /// A folder for an index cache, in memory where the machine has such a place.

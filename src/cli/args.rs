@@ -38,6 +38,7 @@ Environment (a flag beats the environment, which beats the configuration file):
   KAMBA_PASSWORD_COMMAND                 a command that prints the passphrase
   KAMBA_KEY_FILE                         a key file
   KAMBA_CACHE_DIR                        where the index cache lives
+  KAMBA_BASE_CACHE                       how large the base cache may get
   KAMBA_CONFIG                           the configuration file
   PGHOST, PGPORT, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICE, DATABASE_URL
                                          how to reach PostgreSQL, as libpq reads them
@@ -149,6 +150,15 @@ pub struct Global {
     /// Keep the index cache here; it can be deleted at any time [env: KAMBA_CACHE_DIR]
     #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub cache_dir: Option<PathBuf>,
+
+    /// Keep copies of this much of what was stored far away, so that later only changes go there
+    /// [default: 4G] [env: KAMBA_BASE_CACHE]
+    ///
+    /// For repositories that are reached over a network, or that the key may not read. The copies are
+    /// encrypted, lie beside the index cache, and can be deleted at any time: what changes is then
+    /// stored whole once. 0 keeps none.
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size, hide_short_help = true)]
+    pub base_cache: Option<u64>,
 }
 
 /// One variant for each command; each has a file of its own.
@@ -176,6 +186,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+/// A number of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    units::parse_bytes(text).ok_or_else(|| "expected a size such as 512M or 4G".to_owned())
 }
 
 /// A rate in bytes per second, above zero: nought would wait for ever.

@@ -130,6 +130,7 @@ impl Context {
             },
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            copies_limit: settings.base_cache,
         };
         let secrets = &settings.secrets;
         let mut credentials =

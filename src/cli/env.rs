@@ -19,6 +19,8 @@ pub const PASSWORD_COMMAND: &str = "KAMBA_PASSWORD_COMMAND";
 pub const KEY_FILE: &str = "KAMBA_KEY_FILE";
 /// Where the index cache lives.
 pub const CACHE_DIR: &str = "KAMBA_CACHE_DIR";
+/// How large the base cache may get.
+pub const BASE_CACHE: &str = "KAMBA_BASE_CACHE";
 /// The configuration file.
 pub const CONFIG: &str = "KAMBA_CONFIG";
 /// A PostgreSQL connection URL.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::base::secret::SecretBytes;
+use crate::base::units;
 use crate::cli::args::Global;
 use crate::cli::config::{Config, RepositorySection};
 use crate::cli::env::{self, Environment};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub secrets: Secrets,
     /// Where the index cache lives, if there is a place for it.
     pub cache_dir: Option<PathBuf>,
+    /// Bytes that the base cache may take.
+    pub base_cache: u64,
     /// Bytes per second to upload at most.
     pub limit_upload: Option<u64>,
     /// Bytes per second to download at most.
@@ -52,6 +55,7 @@ impl Settings {
             options,
             secrets,
             cache_dir: cache_dir(global, environment),
+            base_cache: base_cache(global, environment)?,
             limit_upload: global.limit_upload,
             limit_download: global.limit_download,
         })
@@ -65,6 +69,21 @@ fn cache_dir(global: &Global, environment: &Environment) -> Option<PathBuf> {
     let system = || environment.is_root().then(|| Path::new("/var/cache").to_path_buf());
     let default = || environment.user_cache_dir().or_else(system).map(|dir| dir.join(FOLDER));
     named.or_else(default)
+}
+
+/// How large the base cache may get, unless somebody says so.
+const BASE_CACHE: u64 = 4 << 30;
+
+/// How large the base cache may get.
+fn base_cache(global: &Global, environment: &Environment) -> Result<u64, Failure> {
+    let of_environment = || match environment.text(env::BASE_CACHE)? {
+        None => Ok(BASE_CACHE),
+        Some(text) => units::parse_bytes(&text).ok_or_else(|| {
+            Failure::usage(format!("{} is no size: {text}", env::BASE_CACHE))
+                .with_hint("such as 4G, or 0 for none")
+        }),
+    };
+    global.base_cache.map_or_else(of_environment, Ok)
 }
 
 /// The configuration: the file that was named, which must be there, or the first default that is.
@@ -225,6 +244,7 @@ mod tests {
             (env::PASSWORD, "hunter2"),
             (env::KEY_FILE, "/key-env"),
             (env::CACHE_DIR, "/cache-env"),
+            (env::BASE_CACHE, "100M"),
         ];
         let environment = resolve(&Global::default(), home.path(), &vars).unwrap();
         assert_eq!(environment.url, "/from-env");
@@ -236,6 +256,7 @@ mod tests {
             password_command: Some("true".into()),
             key_file: Some("/key-flag".into()),
             cache_dir: Some("/cache-flag".into()),
+            base_cache: Some(0),
             ..flag_repo("/from-flag")
         };
         let flag = resolve(&global, home.path(), &vars).unwrap();
@@ -243,6 +264,9 @@ mod tests {
         assert!(matches!(flag.secrets.password, PasswordSource::Command(_)));
         assert_eq!(flag.secrets.key_file, Some("/key-flag".into()));
         assert_eq!(flag.cache_dir, Some("/cache-flag".into()));
+        assert_eq!([file.base_cache, environment.base_cache, flag.base_cache], [4 << 30, 100 << 20, 0]);
+        let wrong = resolve(&flag_repo("/r"), home.path(), &[(env::BASE_CACHE, "much")]).err().unwrap();
+        assert_eq!(wrong.class(), crate::base::class::Class::Usage);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub mod context {
     pub const SLOT_COMMITMENT: &str = "kamba-vault v1 slot commitment";
     /// Domain of wrapping a pack key.
     pub const PACK_KEY: &str = "kamba-vault v1 pack key";
+    /// The key that seals the key of a pack of which a copy is kept, from the signer's seed and the pack's header.
+    pub const COPY_KEY: &str = "kamba-vault v1 copy key";
     /// The randomness of one encapsulation.
     pub const EPHEMERAL: &str = "kamba-vault v1 ephemeral";
     /// Domain of signatures.

@@ -5,11 +5,14 @@ use crate::base::id::{ChunkId, RepositoryId, SignerId};
 use crate::base::kind::{ChunkKind, PackKind};
 use crate::base::secret::Secret32;
 use crate::chunker::{Chunker, GEAR_BYTES, Settings};
-use crate::crypto::{self, AeadKey, Signer, Verifier, WRAPPED_LEN, context};
+use crate::crypto::{self, AeadKey, Domain, Place, Signer, TAG_LEN, Verifier, WRAPPED_LEN, context};
 use crate::format::header::{Header, Kind};
 use crate::format::keyring::{EpochKeys, Keyring, Role};
 use crate::format::signers::{RIGHT_CONDEMN, RIGHT_INDEX, RIGHT_SNAPSHOT, SignerState, SignersBody};
 use crate::repo::Error;
+
+/// Bytes of a pack's key, sealed to the signer who wrote the pack.
+pub const SEALED_KEY_LEN: usize = 32 + TAG_LEN;
 
 /// The keys of an open repository.
 pub struct Keys {
@@ -107,6 +110,29 @@ impl Keys {
         crypto::unwrap_key(private, &epoch.psk, &id, header, wrapped).map_err(Error::crypto(name))
     }
 
+    /// Seals the key of a pack with this header, which this signer wrote, to itself: it keeps a copy, and
+    /// what is wrapped in the pack may be for others.
+    pub fn seal_own_key(
+        &self,
+        header: &[u8; 64],
+        secret: &Secret32,
+    ) -> Result<[u8; SEALED_KEY_LEN], crypto::Error> {
+        let mut sealed = [0; SEALED_KEY_LEN];
+        self.own_key(header).seal_into(own_place(header), secret.bytes(), &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// Opens what `seal_own_key` sealed; `None` if it is not that.
+    pub fn open_own_key(&self, header: &[u8; 64], sealed: &[u8; SEALED_KEY_LEN]) -> Option<Secret32> {
+        let mut secret = Secret32([0; 32]);
+        self.own_key(header).open_into(own_place(header), sealed, &mut secret.0).ok()?;
+        Some(secret)
+    }
+
+    fn own_key(&self, header: &[u8; 64]) -> AeadKey {
+        AeadKey::new(&crypto::derive(context::COPY_KEY, &[self.ring.signing_seed.bytes(), header]))
+    }
+
     /// The id of a chunk. An auditor knows no ids of data, so for it no data chunk matches.
     pub fn chunk_id(&self, kind: ChunkKind, plain: &[u8]) -> ChunkId {
         let keys = &self.ring.id_keys;
@@ -143,6 +169,11 @@ impl Keys {
         crypto::expand(context::GEAR, gear, &mut table[..]);
         Ok(Chunker::new(settings, &table))
     }
+}
+
+/// The one thing that is sealed with a key of `own_key`.
+fn own_place(header: &[u8; 64]) -> Place<'_> {
+    Place { header, domain: Domain::Body, ordinal: 0, tail: b"" }
 }
 
 /// Stands for the key that an auditor lacks.

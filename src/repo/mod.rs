@@ -4,6 +4,7 @@
 //! Order is what keeps data safe: a writer's is in `session`, a reader's is the reverse: list
 //! roots, then load the index (I-2).
 
+mod copies;
 mod error;
 pub mod index;
 mod init;
@@ -43,6 +44,9 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub random: Arc<dyn Random>,
+    /// Bytes that copies of packs may take below `cache_dir`, for each repository that is far away or that
+    /// the key may not read; zero for none.
+    pub copies_limit: u64,
 }
 
 /// An open, unlocked repository. Cloning shares it.
@@ -129,6 +133,11 @@ impl Repository {
     /// This machine's cache of its index.
     pub fn index(&self) -> &Cache {
         &self.0.index
+    }
+
+    /// Bytes that copies of packs may take.
+    pub fn copies_limit(&self) -> u64 {
+        self.0.environment.copies_limit
     }
 
     /// Random bytes.

@@ -146,6 +146,7 @@ fn open(sandbox: &Sandbox) -> Repository {
         cache_dir: sandbox.path("other-cache"),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
+        copies_limit: 0,
     };
     let key = repo::read_key_file(&fs::read(sandbox.path("key")).unwrap()).unwrap();
     Repository::open(environment, &repo::Credentials { passphrase: None, key_file: Some(key) }).unwrap()

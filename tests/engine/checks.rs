@@ -6,24 +6,20 @@ use std::sync::Arc;
 
 use kamba_vault::base::class::Class;
 use kamba_vault::base::clock::Cancel;
-use kamba_vault::base::id::{ChunkId, SessionId, SignerId, SlotId};
+use kamba_vault::base::id::{ChunkId, SessionId};
 use kamba_vault::base::kind::{ChunkKind, PackKind};
 use kamba_vault::base::monitor::Silent;
-use kamba_vault::base::secret::Secret32;
-use kamba_vault::crypto::{self, AeadKey, Domain, Place, SlotSecret};
-use kamba_vault::format::header::{Header, Kind};
 use kamba_vault::format::index::{IndexPart, PackRecord};
 use kamba_vault::format::keyring::{EpochKeys, IdKeys, Keyring, Role};
-use kamba_vault::format::keyslot::{self, Argon, KeySlot, SlotKind};
 use kamba_vault::format::list::{ListEntry, encode_entries};
-use kamba_vault::format::name::{ObjectName, keyslot_name};
+use kamba_vault::format::name::ObjectName;
 use kamba_vault::format::node::{Node, NodeType};
 use kamba_vault::format::pack::{Directory, Stored};
 use kamba_vault::format::tree::TreeBuilder;
 use kamba_vault::ops::check::{ReadData, Report, check};
 use kamba_vault::ops::{self, look};
 use kamba_vault::repo::session::Session;
-use kamba_vault::repo::{Credentials, Error, Repository, index, roots};
+use kamba_vault::repo::{Error, Repository, index, roots};
 use kamba_vault::storage::{self, Backend, Effect, ErrorKind, Memory, Op, Record, Rule};
 use kamba_vault::vfs::{EntryKind, View};
 
@@ -348,24 +344,8 @@ fn as_auditor(vault: &Vault) -> (Repository, tempfile::TempDir) {
         epochs: epochs.collect(),
         ..admin.clone()
     };
-    let key = Secret32([8; 32]);
-    let header = Header::new(Kind::KeySlot, 0, SignerId([0; 16]), [9; 32]);
-    let (kind, argon) = (SlotKind::KeyFile, Argon::default());
-    let clear = keyslot::clear(&header, &ring.repository, kind, argon);
-    let keys = SlotSecret::KeyFile(key.clone()).keys(support::CHEAP, &header.salt, &clear).unwrap();
-    let tail = [&clear[..], &keys.commitment].concat();
-    let place = Place { header: &header.encode(), domain: Domain::Keyring, ordinal: 0, tail: &tail };
-    let mut sealed = ring.encode().unwrap().to_vec();
-    AeadKey::new(&keys.seal).seal(place, &mut sealed, 0).unwrap();
-    let repository = ring.repository;
-    let slot = KeySlot { header, repository, kind, argon, commitment: keys.commitment, sealed }.encode();
-    let mut id = [0; SlotId::LEN];
-    id.copy_from_slice(&crypto::hash(&slot)[..SlotId::LEN]);
-    vault.memory.overwrite(&keyslot_name(&SlotId(id)), &slot);
     let cache = support::folder();
-    let environment = support::environment(vault.backend.clone(), cache.path());
-    let credentials = Credentials { passphrase: None, key_file: Some(key) };
-    (Repository::open(environment, &credentials).unwrap(), cache)
+    (support::roles::open_as(&vault.memory, &ring, cache.path()), cache)
 }
 
 #[test]

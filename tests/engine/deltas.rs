@@ -18,17 +18,17 @@ use crate::support::views::cat;
 use crate::support::{self, Vault, names, noise, provenance, rows, snapshot};
 
 /// Rows of which, after a day, one in fifty has another value, some are gone, and some are new.
-struct Table {
+pub struct Table {
     rows: Vec<(u32, u32)>,
     day: u32,
 }
 
 impl Table {
-    fn new(rows: u32) -> Self {
+    pub fn new(rows: u32) -> Self {
         Table { rows: (0..rows).map(|id| (id, 0)).collect(), day: 0 }
     }
 
-    fn pass_day(&mut self) {
+    pub fn pass_day(&mut self) {
         self.day += 1;
         let day = self.day;
         let luck = |id: u32| blake3::hash(&[id.to_le_bytes(), day.to_le_bytes()].concat()).as_bytes()[0];
@@ -38,7 +38,7 @@ impl Table {
         self.rows.extend((next..next + 20).map(|id| (id, 0)));
     }
 
-    fn text(&self) -> Vec<u8> {
+    pub fn text(&self) -> Vec<u8> {
         let row = |(id, version): &(u32, u32)| {
             let noise = blake3::hash(&[id.to_le_bytes(), version.to_le_bytes()].concat()).to_hex();
             format!("{id}\t{}\tdelivered\t{version}\n", &noise[..40])

@@ -10,6 +10,7 @@ mod program;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 
+mod base_cache;
 mod caches;
 mod checks;
 mod commit;

@@ -147,6 +147,7 @@ impl World {
         Environment {
             clock: self.clock.clone(),
             random: self.random.clone(),
+            copies_limit: 1 << 20,
             ..support::environment(backend, cache.path())
         }
     }

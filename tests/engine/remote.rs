@@ -124,6 +124,35 @@ fn the_program_over_s3() {
     assert!(proxy.seen().iter().any(|line| line.starts_with("PUT /vault/program/roots/")));
 }
 
+#[test]
+fn the_program_uploads_what_changed_and_reads_no_bases() {
+    let s3 = S3::start();
+    let proxy = Proxy::start(s3.server.address, |_, _| Fate::Pass);
+    let sandbox = sandbox(&proxy, &s3.url("changes"));
+    finish(program(&sandbox).arg("init"));
+    let day = |edit: &str, more: &[&str]| {
+        let numbers = format!("seq 300000 | sed 's/^[0-9]*{edit}7$/& was edited/'");
+        let words = ["--json", "snapshot", "command", "--name", "a"];
+        let made = finish(program(&sandbox).args(words).args(more).args(["--", "sh", "-c", &numbers]));
+        made.json()["stats"].clone()
+    };
+    let number = |stats: &serde_json::Value, field: &str| stats[field].as_u64().unwrap();
+    let first = day("0123", &[]);
+    for edit in ["0023", "0045"] {
+        let before = proxy.seen().len();
+        let stats = day(edit, &[]);
+        assert!(number(&stats, "delta_bytes") > number(&stats, "new_bytes") / 2, "{stats}");
+        assert!(number(&stats, "stored_bytes") < number(&first, "stored_bytes") / 5, "{stats} after {first}");
+        assert_eq!(number(&stats, "base_fetched_bytes"), 0);
+        let seen = proxy.seen().split_off(before);
+        let is_read = |line: &String| line.starts_with("GET /vault/changes/data/");
+        assert!(!seen.iter().any(is_read), "{seen:?}");
+    }
+    let none = day("0067", &["--base-cache", "0"]);
+    assert_eq!(number(&none, "delta_bytes"), 0);
+    assert_eq!(finish(program(&sandbox).args(["check", "--read-data"])).status, 0);
+}
+
 /// A proxy before `s3` that kills the program before its request number `at` that changes something
 /// reaches the server; and where to put the program's process id.
 fn executioner(s3: &S3, at: usize) -> (Proxy, Arc<Mutex<Option<Pid>>>) {

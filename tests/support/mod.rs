@@ -2,6 +2,7 @@
 //! snapshots of several streams with their bytes known.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod roles;
 pub mod views;
 
 use std::io::{Seek, Write};
@@ -47,6 +48,7 @@ pub fn environment(backend: Arc<dyn Backend>, cache: &Path) -> Environment {
         cache_dir: cache.to_owned(),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
+        copies_limit: 1 << 30,
     }
 }
 

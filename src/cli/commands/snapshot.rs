@@ -280,7 +280,15 @@ pub(super) struct Document<'a> {
     sources: &'a [String],
     end_unverified: bool,
     incomplete: bool,
-    stats: StatsDocument,
+    stats: MadeStats,
+}
+
+/// Its figures: those that it carries, and what only this run knows.
+#[derive(Serialize)]
+struct MadeStats {
+    #[serde(flatten)]
+    carried: StatsDocument,
+    base_fetched_bytes: u64,
 }
 
 /// The document of a snapshot that was made.
@@ -295,7 +303,10 @@ pub(super) fn document<'a>(made: &'a Made, provenance: &'a ops::snapshot::Proven
         sources: &made.sources,
         end_unverified: made.end_unverified,
         incomplete: made.incomplete,
-        stats: StatsDocument::new(&made.stats(), made.added_bytes()),
+        stats: MadeStats {
+            carried: StatsDocument::new(&made.stats(), made.added_bytes()),
+            base_fetched_bytes: made.added.base_fetched_bytes,
+        },
     }
 }
 

@@ -504,7 +504,8 @@ pub(super) fn is_damaged(e: &rusqlite::Error) -> bool {
         || matches!(e, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::QueryReturnedNoRows)
 }
 
-fn make_private_dir(dir: &Path) -> std::io::Result<()> {
+/// Makes a folder that only its owner may look into.
+pub fn make_private_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -10,6 +10,7 @@ mod pack_info;
 mod part;
 mod spill;
 
+pub(super) use cache::make_private_dir;
 pub use cache::{Cache, Place};
 pub use files::{FileCache, FolderKey, Listing, ListingChunk};
 pub use load::refresh;

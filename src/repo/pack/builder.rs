@@ -35,6 +35,8 @@ pub struct Built {
     pub record: PackRecord,
     /// The key, for the check that follows.
     pub key: AeadKey,
+    /// The same, for whoever keeps a copy.
+    pub secret: Secret32,
     /// For each delta, the hash of what was sealed: its plaintext was compared before, while its bases
     /// were at hand.
     pub deltas: Vec<[u8; 32]>,
@@ -123,6 +125,6 @@ impl PackBuilder {
             wrapped: self.wrapped,
             directory: self.directory,
         };
-        Ok(Built { bytes: self.bytes, record, key: self.key, deltas: self.deltas })
+        Ok(Built { bytes: self.bytes, record, key: self.key, secret: self.secret, deltas: self.deltas })
     }
 }

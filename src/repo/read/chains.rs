@@ -48,7 +48,12 @@ impl ChunkReader {
     pub fn least_deep(&self, id: &ChunkId) -> Result<Option<Copied>, Error> {
         let mut found: Option<Copied> = None;
         for Place { pack, segment, .. } in self.repo().index().places(id)? {
-            let depth = segment_of(&*self.pack(pack)?, segment)?.depth;
+            let depth = match self.pack(pack) {
+                Ok(loaded) => segment_of(&loaded, segment)?.depth,
+                // Another copy may be at hand.
+                Err(e) if e.is_about_data() => continue,
+                Err(e) => return Err(e),
+            };
             if found.is_none_or(|found| depth < found.depth) {
                 found = Some(Copied { depth, segment: (pack, segment) });
             }
@@ -206,11 +211,18 @@ impl ChunkReader {
         };
         let bases = pack.info.bases_of(segment);
         self.append_all(way, bases, segment.depth, scratch, &mut prefix)?;
-        let (bytes, own) = way.store.range(self.repo().backend(), place.pack, pack, segment.range())?;
+        let from = (self.source(), self.repo());
+        let (bytes, own) = way.store.range(from, place.pack, pack, segment.range())?;
         let bytes = bytes.get(own).ok_or_else(|| Error::damaged(&pack.name, "it is cut off"))?;
         let sealed = Sealed { bytes, prefix: &prefix };
         let mut plain = way.store.buffer()?;
-        self.open_into(pack, place.segment, sealed, scratch, &mut plain)?;
+        let opened = self.open_into(pack, place.segment, sealed, scratch, &mut plain);
+        // Its bases were verified, so it is this one that is wrong.
+        opened.inspect_err(|_| {
+            if way.verify == Verify::All {
+                self.source().forget(pack);
+            }
+        })?;
         way.store.give_back(prefix);
         Ok(plain)
     }

@@ -1,15 +1,17 @@
 //! Finds chunks through the index, opens the segments that hold them, and keeps what it will
 //! probably need again: the packs' keys and the last metadata segments.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::kind::ChunkKind;
 use crate::crypto::AeadKey;
 use crate::format::name::pack_name;
+use crate::repo::copies::Copies;
 use crate::repo::index::{PackInfo, Place};
 use crate::repo::pack::{Scratch, Sealed};
+use crate::repo::read::source::Source;
 use crate::repo::read::store::Store;
 use crate::repo::{Error, Repository};
 use crate::storage::ErrorKind;
@@ -33,6 +35,7 @@ pub struct LoadedPack {
 /// Reads chunks. Shared between threads.
 pub struct ChunkReader {
     repo: Repository,
+    source: Source,
     packs: Mutex<Kept<u32, Arc<LoadedPack>>>,
     segments: Mutex<KeptSegments>,
     /// What chains of deltas go through.
@@ -75,8 +78,18 @@ fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
 impl ChunkReader {
     /// A reader of `repo`, whose index must have been refreshed.
     pub fn new(repo: &Repository) -> Self {
+        Self::from(repo, Source::repository())
+    }
+
+    /// A reader of what `copies` has of `repo`, except for the packs with these numbers.
+    pub fn of_copies(repo: &Repository, copies: Arc<Copies>, except: HashSet<u32>) -> Self {
+        Self::from(repo, Source::Copies { copies, except })
+    }
+
+    fn from(repo: &Repository, source: Source) -> Self {
         ChunkReader {
             repo: repo.clone(),
+            source,
             packs: Kept::new(PACKS_KEPT),
             segments: Kept::new(SEGMENTS_KEPT),
             store: Store::default(),
@@ -90,6 +103,15 @@ impl ChunkReader {
 
     pub(super) fn careful_store(&self) -> &Store {
         &self.careful
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Bytes of packs that were fetched from the repository.
+    pub fn fetched(&self) -> u64 {
+        self.source.fetched()
     }
 
     /// The repository it reads.
@@ -110,8 +132,8 @@ impl ChunkReader {
         }
         let info = self.repo.index().pack(number)?.ok_or(Error::Worker)?;
         let name = pack_name(info.kind, &info.id);
-        let secret = self.repo.keys().open_pack_key(&name, info.kind, &info.header, &info.wrapped)?;
-        let pack = Arc::new(LoadedPack { key: AeadKey::new(&secret), info, name });
+        let key = AeadKey::new(&self.source.key(&self.repo, number, &info, &name)?);
+        let pack = Arc::new(LoadedPack { key, info, name });
         lock(&self.packs)?.keep(number, pack.clone());
         Ok(pack)
     }
@@ -171,7 +193,7 @@ impl ChunkReader {
     fn sealed(&self, pack: &LoadedPack, number: u32) -> Result<Vec<u8>, Error> {
         let segment = segment_of(pack, number)?;
         let mut sealed = Vec::with_capacity(segment.stored_len as usize);
-        self.repo.backend().get_range(&pack.name, segment.range(), &mut sealed)?;
+        self.source.get_range(&self.repo, pack, segment.range(), &mut sealed)?;
         Ok(sealed)
     }
 
@@ -240,7 +262,9 @@ impl ChunkReader {
         }
         let sealed = self.sealed(pack, number)?;
         let mut scratch = Scratch::default();
-        let plain = Arc::new(self.open(pack, number, &sealed, &mut scratch)?.to_vec());
+        let plain =
+            self.open(pack, number, &sealed, &mut scratch).inspect_err(|_| self.source.forget(pack))?;
+        let plain = Arc::new(plain.to_vec());
         lock(&self.segments)?.keep(key, plain.clone());
         Ok(plain)
     }

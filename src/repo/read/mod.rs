@@ -7,6 +7,7 @@ mod chains;
 mod chunk;
 mod content;
 mod entries;
+mod source;
 mod store;
 
 pub use batch::{BatchReader, TakeChunk};

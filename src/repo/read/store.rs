@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::base::id::ChunkId;
-use crate::repo::Error;
 use crate::repo::read::chunk::LoadedPack;
-use crate::storage::Backend;
+use crate::repo::read::source::Source;
+use crate::repo::{Error, Repository};
 
 /// Plaintext that is kept: what two threads need around their places in each of some twenty links.
 const PLAIN_KEPT: usize = 36 << 20;
@@ -183,7 +183,7 @@ impl Store {
     /// with them: what follows is fetched along, for it is asked for next.
     pub fn range(
         &self,
-        backend: &dyn Backend,
+        from: (&Source, &Repository),
         number: u32,
         pack: &LoadedPack,
         range: Range<u64>,
@@ -199,11 +199,12 @@ impl Store {
         if let Some(found) = lock(&self.ranges)?.iter().find(has) {
             return Ok((found.bytes.clone(), within(found)));
         }
-        let ahead = if backend.is_local() { RANGE_LOCAL } else { RANGE_REMOTE };
+        let (source, repo) = from;
+        let ahead = if source.is_local(repo) { RANGE_LOCAL } else { RANGE_REMOTE };
         let end = pack.info.segments.last().map_or(range.end, |last| last.range().end);
         let fetched = range.start..(range.start + ahead).min(end).max(range.end);
         let mut bytes = Vec::with_capacity((fetched.end - fetched.start) as usize);
-        backend.get_range(&pack.name, fetched.clone(), &mut bytes)?;
+        source.get_range(repo, pack, fetched.clone(), &mut bytes)?;
         let fetched = Fetched { pack: number, range: fetched, bytes: Arc::new(bytes) };
         let found = (fetched.bytes.clone(), within(&fetched));
         let mut ranges = lock(&self.ranges)?;

@@ -111,10 +111,23 @@ impl Following {
     /// Hands over as much of the parent's list as is asked for.
     fn feed(&mut self) {
         while let Some(entries) = self.entries.as_mut().filter(|_| self.follow.wants_more()) {
-            match entries.next(&self.reader) {
-                Ok(Some(ListEntry::Chunk { id, len })) => self.follow.push(Base { id, len }),
-                Ok(Some(ListEntry::Hole { len } | ListEntry::Zeros { len })) => self.follow.push_gap(len),
-                Ok(Some(ListEntry::List { .. }) | None) | Err(_) => self.entries = None,
+            let Some(entry) = entries.peek() else {
+                self.entries = None;
+                return;
+            };
+            if let ListEntry::List { len, .. } = entry {
+                // What a list that is not at hand names is passed over: later ones may be.
+                if entries.open(&self.reader).is_err() {
+                    self.follow.push_gap(len);
+                }
+                continue;
+            }
+            entries.skip();
+            match entry {
+                ListEntry::Chunk { id, len } => self.follow.push(Base { id, len }),
+                ListEntry::Hole { len } | ListEntry::Zeros { len } | ListEntry::List { len, .. } => {
+                    self.follow.push_gap(len);
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ pub use tally::Added;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
@@ -29,6 +29,7 @@ use crate::format::config::CreateIfAbsent;
 use crate::format::list::ListEntry;
 use crate::format::name::{DATA, MARKS, META, ObjectName};
 use crate::format::root::RootBody;
+use crate::repo::copies::Copies;
 use crate::repo::read::{ChunkReader, read_list};
 use crate::repo::roots::Listing;
 use crate::repo::session::follow::Following;
@@ -83,16 +84,16 @@ impl Session {
         // The lease comes before every look: whoever removes packs waits for it, or had published
         // what it would remove before this session looked for marks (D-7).
         let lease = LeaseKeeper::take(repo, id, &options.host, &options.purpose)?;
-        let bases = bases(repo, options.level);
         let started = look(repo, &*monitor, &cancel).and_then(|seen| {
             sweep(repo);
             let SessionOptions { level, verify, .. } = *options;
-            let ways = Ways { level, verify, absent: seen.absent, bases: bases.clone() };
+            let (bases, copies) = bases(repo, level, &seen.absent);
+            let ways = Ways { level, verify, absent: seen.absent, bases: bases.clone(), copies };
             let pipeline = Pipeline::start(repo, ways, monitor.clone())?;
-            Ok((seen.clears, seen.roots, pipeline))
+            Ok((seen.clears, seen.roots, pipeline, bases))
         });
         match started {
-            Ok((clears, roots, pipeline)) => {
+            Ok((clears, roots, pipeline, bases)) => {
                 let (repo, windows) = (repo.clone(), Mutex::default());
                 Ok(Session {
                     repo,
@@ -271,14 +272,30 @@ impl Session {
     }
 }
 
-/// Where bases are read: nowhere if the key may not read, the repository wants no deltas, or each base
-/// would have to come over a network.
-fn bases(repo: &Repository, level: Level) -> Option<Arc<ChunkReader>> {
+/// Where bases are read, and where copies of packs are kept for them. Nowhere if the repository wants no
+/// deltas. Where it is far away or may not be read, from copies alone: over a network a base and the chain
+/// below it cost more than a delta saves. `absent` are packs that it lacks.
+fn bases(
+    repo: &Repository,
+    level: Level,
+    absent: &HashSet<u32>,
+) -> (Option<Arc<ChunkReader>>, Option<Arc<Copies>>) {
+    if repo.config().delta_depth == 0 || level == Level::Store {
+        return (None, None);
+    }
     let keys = repo.keys();
     let may_read = keys.may_read(PackKind::Data).is_ok() && keys.may_read(PackKind::Meta).is_ok();
-    let wanted = repo.config().delta_depth > 0 && level != Level::Store;
-    let at_hand = repo.backend().is_local();
-    (may_read && wanted && at_hand).then(|| Arc::new(ChunkReader::new(repo)))
+    if may_read && repo.backend().is_local() {
+        return (Some(Arc::new(ChunkReader::new(repo))), None);
+    }
+    let now = SystemTime::UNIX_EPOCH + Duration::from_nanos(repo.clock().now().0.max(0) as u64);
+    // Without a place for copies all is stored whole.
+    let copies = (repo.copies_limit() > 0)
+        .then(|| Copies::open(repo.index().dir(), repo.copies_limit(), now))
+        .and_then(|opened| opened.ok().map(Arc::new));
+    let of_copies =
+        |copies: &Arc<Copies>| Arc::new(ChunkReader::of_copies(repo, copies.clone(), absent.clone()));
+    (copies.as_ref().map(of_copies), copies)
 }
 
 /// How long tidying up may take after the user asked to stop.

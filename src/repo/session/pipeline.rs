@@ -18,9 +18,11 @@ use crate::base::id::ChunkId;
 use crate::base::kind::{ChunkKind, Coding, PackKind};
 use crate::base::limits::{PACK_SIZE_AIM, UPLOAD_BUFFERS};
 use crate::base::monitor::{Count, Monitor};
+use crate::base::secret::Secret32;
 use crate::codec::{Coded, Compressor, Level};
 use crate::format::index::PackRecord;
 use crate::format::name::pack_name;
+use crate::repo::copies::Copies;
 use crate::repo::index::write_part;
 use crate::repo::pack::{Built, PackBuilder, Scratch, ToSeal, verify};
 use crate::repo::read::ChunkReader;
@@ -49,6 +51,8 @@ pub(super) struct Ways {
     pub absent: HashSet<u32>,
     /// Where bases are read, if they may and can be.
     pub bases: Option<Arc<ChunkReader>>,
+    /// Where copies of packs are kept, for the next session's bases.
+    pub copies: Option<Arc<Copies>>,
 }
 
 /// What all threads of a session share.
@@ -255,7 +259,9 @@ impl Pipeline {
         self.stop_uploaders()?;
         self.check()?;
         self.shared.write_parts(true)?;
-        Ok(self.shared.tally.added(self.shared.indexes_all.load(Ordering::Relaxed)))
+        let indexed = self.shared.indexes_all.load(Ordering::Relaxed);
+        let fetched = self.shared.ways.bases.as_ref().map_or(0, |reader| reader.fetched());
+        Ok(self.shared.tally.added(indexed, fetched))
     }
 
     /// Ends all threads and puts what is durable into the index, so that the next run reuses it.
@@ -516,9 +522,9 @@ impl Worker {
 /// One uploading thread.
 fn upload(shared: &Shared, incoming: &Receiver<Built>, back: &Sender<Vec<u8>>) {
     for built in incoming {
-        let Built { bytes, record, .. } = built;
+        let Built { bytes, record, secret, .. } = built;
         if !shared.failed.load(Ordering::Relaxed)
-            && let Err(e) = store_pack(shared, &bytes, record)
+            && let Err(e) = store_pack(shared, &bytes, &secret, record)
         {
             shared.fail(e);
         }
@@ -528,9 +534,15 @@ fn upload(shared: &Shared, incoming: &Receiver<Built>, back: &Sender<Vec<u8>>) {
     }
 }
 
-fn store_pack(shared: &Shared, bytes: &[u8], record: PackRecord) -> Result<(), Error> {
+fn store_pack(shared: &Shared, bytes: &[u8], secret: &Secret32, record: PackRecord) -> Result<(), Error> {
     let kind = record.directory.kind();
     shared.repo.backend().put_new(&pack_name(kind, &record.id), bytes)?;
+    if let Some(copies) = &shared.ways.copies {
+        // One that is not kept costs space when what is in it changes, not the snapshot.
+        if let Ok(sealed) = shared.repo.keys().seal_own_key(&record.header, secret) {
+            let _ = copies.keep(&record.id, &sealed, bytes);
+        }
+    }
     shared.tally.stored(bytes.len() as u64);
     shared.monitor.add(Count::StoredBytes, bytes.len() as u64);
     let due = {

@@ -21,6 +21,9 @@ pub struct Added {
     pub delta_coded_bytes: u64,
     /// Plaintext bytes of bases that were read, whether or not a delta came of it.
     pub base_bytes: u64,
+    /// Bytes of packs that were read from the repository to have bases, chains below them and the lists that
+    /// name them. Nothing is where copies are kept on this machine.
+    pub base_fetched_bytes: u64,
     /// Bytes of packs and index parts written.
     pub stored_bytes: u64,
     /// Bytes of the root, once it is committed.
@@ -77,8 +80,9 @@ impl Tally {
         count(&self.stored_bytes, bytes);
     }
 
-    /// The sums, of which this machine's index knows all if `indexed`.
-    pub fn added(&self, indexed: bool) -> Added {
+    /// The sums, of which this machine's index knows all if `indexed`. For bases, `fetched` bytes were read
+    /// from the repository.
+    pub fn added(&self, indexed: bool, fetched: u64) -> Added {
         let sum = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Added {
             new_bytes: sum(&self.new_bytes),
@@ -88,6 +92,7 @@ impl Tally {
             delta_bytes: sum(&self.delta_bytes),
             delta_coded_bytes: sum(&self.delta_coded_bytes),
             base_bytes: sum(&self.base_bytes),
+            base_fetched_bytes: fetched,
             stored_bytes: sum(&self.stored_bytes),
             root_bytes: 0,
             indexed,
