@@ -1,0 +1,72 @@
+//! One policy's way through the days: what each dump added, and how fast some of them came back.
+
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::days::{Day, id_of};
+use crate::policy::Policy;
+use crate::reader::Reader;
+use crate::store::{Aims, Store};
+use crate::stored::Reach;
+
+/// What a day came to.
+pub struct DayCost {
+    /// Bytes of the dump.
+    pub len: u64,
+    /// Bytes that it added.
+    pub added: u64,
+    pub reach: Reach,
+}
+
+/// How fast a dump came back.
+pub struct ReadBack {
+    pub day: u32,
+    /// Bytes of the dump.
+    pub len: u64,
+    /// The shortest time. Whatever else the machine does makes it longer, and never shorter.
+    pub time: Duration,
+}
+
+/// A policy and what came of it.
+pub struct Run {
+    pub policy: Policy,
+    pub days: Vec<DayCost>,
+    pub reads: Vec<ReadBack>,
+    store: Store,
+    reader: Reader,
+}
+
+impl Run {
+    /// Before the first day.
+    pub fn new(policy: Policy, aims: Aims) -> Result<Self> {
+        let store = Store::new(policy, aims)?;
+        Ok(Run { policy, days: Vec::new(), reads: Vec::new(), store, reader: Reader::default() })
+    }
+
+    /// Stores a dump.
+    pub fn store(&mut self, day: &Day) -> Result<()> {
+        let (added, reach) = self.store.add(day)?;
+        self.days.push(DayCost { len: day.len(), added, reach });
+        Ok(())
+    }
+
+    /// Reads the dump back, every chunk of which has to come out as it was.
+    pub fn read(&mut self, day: &Day) -> Result<()> {
+        self.reader.clear();
+        let mut plain = Vec::new();
+        let start = Instant::now();
+        for chunk in &day.chunks {
+            plain.clear();
+            self.reader.append(self.store.stored(), &chunk.id, &mut plain)?;
+            if id_of(&plain) != chunk.id {
+                return Err(format!("{}: a chunk of day {} came out wrong", self.policy, day.number).into());
+            }
+        }
+        let time = start.elapsed();
+        match self.reads.last_mut().filter(|read| read.day == day.number) {
+            Some(read) => read.time = read.time.min(time),
+            None => self.reads.push(ReadBack { day: day.number, len: day.len(), time }),
+        }
+        Ok(())
+    }
+}
