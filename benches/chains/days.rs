@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use kamba_vault::base::id::ChunkId;
-use kamba_vault::base::idmap::{IdMap, IdSet};
+use kamba_vault::base::idmap::IdMap;
 use kamba_vault::base::limits::CHUNK_AVG_DEFAULT;
 use kamba_vault::base::secret::Secret32;
 use kamba_vault::chunker::{Base, Bases, Chunker, Follow, GEAR_BYTES, Settings};
@@ -14,6 +14,9 @@ use kamba_vault::crypto;
 use crate::Result;
 use crate::support::shop::{Business, Shop};
 
+/// A chunk counts as known when one of so many last dumps had it: where one cut point comes and goes, so do
+/// chunks. What is older is dropped, for memory's sake; hardly anything comes back so late.
+pub const REMEMBERED: u32 = 20;
 /// Keys of a repository that does not exist.
 const SECRET: Secret32 = Secret32([7; 32]);
 
@@ -21,7 +24,7 @@ const SECRET: Secret32 = Secret32([7; 32]);
 pub struct Chunk {
     pub id: ChunkId,
     pub plain: Rc<[u8]>,
-    /// If nothing stored before has its content: what stands at its place in the dump before.
+    /// If no dump that is remembered has it: what stands at its place in the dump before.
     pub missed: Option<Bases>,
 }
 
@@ -52,8 +55,8 @@ pub struct Days {
     chunker: Chunker,
     /// Chunks of the last dump, in order.
     last: Vec<(ChunkId, Rc<[u8]>)>,
-    /// Chunks of all dumps.
-    seen: IdSet,
+    /// The last day on which each chunk was in the dump.
+    seen: IdMap<u32>,
     number: u32,
     dump: Vec<u8>,
 }
@@ -67,7 +70,7 @@ impl Days {
             shop: Shop::of_size(bytes, business),
             chunker: Chunker::new(Settings::new(CHUNK_AVG_DEFAULT)?, &gear),
             last: Vec::new(),
-            seen: IdSet::default(),
+            seen: IdMap::default(),
             number: 0,
             dump: Vec::new(),
         })
@@ -83,14 +86,14 @@ impl Days {
         self.shop.write(&mut self.dump)?;
         let last = std::mem::take(&mut self.last);
         let before: IdMap<Rc<[u8]>> = last.iter().cloned().collect();
-        let chunks = self.cut(&last, &before)?;
+        let chunks = self.cut(&last);
         self.last = chunks.iter().map(|chunk| (chunk.id, chunk.plain.clone())).collect();
         Ok(Day { number: self.number, chunks, before })
     }
 
-    fn cut(&mut self, last: &[(ChunkId, Rc<[u8]>)], before: &IdMap<Rc<[u8]>>) -> Result<Vec<Chunk>> {
+    fn cut(&mut self, last: &[(ChunkId, Rc<[u8]>)]) -> Vec<Chunk> {
         let (mut follow, mut parent) = (Follow::default(), last.iter());
-        let (mut chunks, mut today) = (Vec::new(), IdSet::default());
+        let mut chunks = Vec::new();
         let mut rest = &self.dump[..];
         while !rest.is_empty() {
             while follow.wants_more() {
@@ -100,18 +103,15 @@ impl Days {
             let (plain, after) = rest.split_at(self.chunker.cut(rest));
             rest = after;
             let (id, len) = (id_of(plain), plain.len() as u32);
-            let is_new = !before.contains_key(&id) && today.insert(id);
-            if is_new && !self.seen.insert(id) {
-                return Err("a chunk came back that the dump before lacks: what it needs is not kept".into());
-            }
-            let missed = if is_new {
-                Some(follow.missed(len))
-            } else {
+            let seen = self.seen.insert(id, self.number);
+            let missed = if seen.is_some_and(|day| day + REMEMBERED > self.number) {
                 follow.known(&id, len);
                 None
+            } else {
+                Some(follow.missed(len))
             };
             chunks.push(Chunk { id, plain: plain.into(), missed });
         }
-        Ok(chunks)
+        chunks
     }
 }

@@ -25,6 +25,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::days::Days;
 use crate::policy::Policy;
+use crate::reader::Reader;
 use crate::run::Run;
 use crate::store::Aims;
 use crate::support::shop::Business;
@@ -108,7 +109,7 @@ fn play(args: &Args, case: Case) -> Result<Vec<Run>> {
     let mut days = Days::new(args.size * 1_000_000, case.business())?;
     let aims = if args.single { Aims::SINGLE } else { Aims::ENGINE };
     let runs: Result<Vec<Run>> = Policy::ALL.into_iter().map(|policy| Run::new(policy, aims)).collect();
-    let mut runs = runs?;
+    let (mut runs, mut reader) = (runs?, Reader::default());
     for number in 1..=args.days {
         let day = days.next_day()?;
         for run in &mut runs {
@@ -117,7 +118,7 @@ fn play(args: &Args, case: Case) -> Result<Vec<Run>> {
         if report::DAYS.contains(&number) || number == args.days {
             // In turns, because machines have moods.
             for _ in 0..ROUNDS {
-                runs.iter_mut().try_for_each(|run| run.read(&day))?;
+                runs.iter_mut().try_for_each(|run| run.read(&day, &mut reader))?;
             }
             eprintln!("{}: day {number} of {}", case.name(), args.days);
         }

@@ -33,14 +33,12 @@ pub struct Run {
     pub days: Vec<DayCost>,
     pub reads: Vec<ReadBack>,
     store: Store,
-    reader: Reader,
 }
 
 impl Run {
     /// Before the first day.
     pub fn new(policy: Policy, aims: Aims) -> Result<Self> {
-        let store = Store::new(policy, aims)?;
-        Ok(Run { policy, days: Vec::new(), reads: Vec::new(), store, reader: Reader::default() })
+        Ok(Run { policy, days: Vec::new(), reads: Vec::new(), store: Store::new(policy, aims)? })
     }
 
     /// Stores a dump.
@@ -51,13 +49,13 @@ impl Run {
     }
 
     /// Reads the dump back, every chunk of which has to come out as it was.
-    pub fn read(&mut self, day: &Day) -> Result<()> {
-        self.reader.clear();
+    pub fn read(&mut self, day: &Day, reader: &mut Reader) -> Result<()> {
+        reader.clear();
         let mut plain = Vec::new();
         let start = Instant::now();
         for chunk in &day.chunks {
             plain.clear();
-            self.reader.append(self.store.stored(), &chunk.id, &mut plain)?;
+            reader.append(self.store.stored(), &chunk.id, &mut plain)?;
             if id_of(&plain) != chunk.id {
                 return Err(format!("{}: a chunk of day {} came out wrong", self.policy, day.number).into());
             }

@@ -106,6 +106,7 @@ pub struct Store {
     open: Vec<Option<Open>>,
     encoder: Encoder,
     compressor: Compressor,
+    /// Of the day, for bases that the dump before lacks.
     reader: Reader,
     prefix: Vec<u8>,
     delta: Vec<u8>,
@@ -144,7 +145,9 @@ impl Store {
     pub fn add(&mut self, day: &Day) -> Result<(u64, Reach)> {
         (self.segments, self.bytes) = (0, 0);
         for chunk in &day.chunks {
-            if let Some(bases) = &chunk.missed {
+            // What is remembered no longer may be needed by a chain, and so be there.
+            if let Some(bases) = chunk.missed.as_ref().filter(|_| !self.stored.copies.contains_key(&chunk.id))
+            {
                 let place = self.place(bases);
                 self.push(day, chunk, place)?;
             }
@@ -152,8 +155,8 @@ impl Store {
         for open in std::mem::take(&mut self.open).into_iter().flatten() {
             self.seal(day, open)?;
         }
-        self.reader.clear();
-        Ok((self.bytes, self.stored.keep_for(day)))
+        self.reader = Reader::default();
+        Ok((self.bytes, self.stored.note(day)))
     }
 
     /// What a chunk is to be coded against; nothing if it is to be stored whole.

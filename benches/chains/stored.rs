@@ -1,6 +1,6 @@
 //! What a policy has stored: segments, and where in them each chunk lies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use kamba_vault::base::id::ChunkId;
@@ -8,7 +8,7 @@ use kamba_vault::base::idmap::IdMap;
 use kamba_vault::base::kind::Coding;
 use kamba_vault::chunker::Base;
 
-use crate::days::Day;
+use crate::days::{Chunk, Day, REMEMBERED};
 
 /// A segment: the day that stored it, and its number among those of the day.
 pub type SegmentKey = (u32, u32);
@@ -39,11 +39,13 @@ pub struct Copied {
     pub at: Vec<Base>,
 }
 
-/// All of it that a dump needs.
+/// All of it that the dumps need that are remembered.
 #[derive(Default)]
 pub struct Stored {
     pub segments: HashMap<SegmentKey, Segment>,
     pub copies: IdMap<Copied>,
+    /// Chunks of those dumps, the newest first.
+    dumps: VecDeque<Vec<ChunkId>>,
 }
 
 /// What it takes to read a dump.
@@ -68,19 +70,25 @@ impl Stored {
         &self.segments[&self.copy(id).segment]
     }
 
-    /// Drops what the dump of `day` does not need.
-    pub fn keep_for(&mut self, day: &Day) -> Reach {
+    /// Takes note of a dump and drops what neither it nor another that is remembered needs. What it takes to
+    /// read it.
+    pub fn note(&mut self, day: &Day) -> Reach {
+        self.dumps.push_front(day.chunks.iter().map(|chunk| chunk.id).collect());
+        self.dumps.truncate(REMEMBERED as usize);
         let mut needed = HashSet::new();
-        let (mut links, mut max) = (0, 0);
-        for chunk in &day.chunks {
-            let depth = self.segment_of(&chunk.id).depth;
-            links += u64::from(depth) * chunk.plain.len() as u64;
-            max = max.max(depth);
-            self.mark(&chunk.id, &mut needed);
-        }
+        day.chunks.iter().for_each(|chunk| self.mark(&chunk.id, &mut needed));
+        let reach = self.reach(day, &needed);
+        self.dumps.iter().flatten().for_each(|id| self.mark(id, &mut needed));
         self.segments.retain(|key, _| needed.contains(key));
         self.copies.retain(|_, copy| needed.contains(&copy.segment));
-        let decoded: u64 = self.segments.values().map(|segment| u64::from(segment.plain_len)).sum();
+        reach
+    }
+
+    fn reach(&self, day: &Day, needed: &HashSet<SegmentKey>) -> Reach {
+        let depth = |chunk: &Chunk| self.segment_of(&chunk.id).depth;
+        let links: u64 = day.chunks.iter().map(|c| u64::from(depth(c)) * c.plain.len() as u64).sum();
+        let max = day.chunks.iter().map(depth).max().unwrap_or_default();
+        let decoded: u64 = needed.iter().map(|key| u64::from(self.segments[key].plain_len)).sum();
         let len = day.len() as f64;
         Reach { mean: links as f64 / len, max, decoded: decoded as f64 / len }
     }
