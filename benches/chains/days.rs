@@ -16,7 +16,7 @@ use crate::support::shop::{Business, Shop};
 
 /// A chunk counts as known when one of so many last dumps had it: where one cut point comes and goes, so do
 /// chunks. What is older is dropped, for memory's sake; hardly anything comes back so late.
-pub const REMEMBERED: u32 = 20;
+pub const REMEMBERED: u32 = 10;
 /// Keys of a repository that does not exist.
 const SECRET: Secret32 = Secret32([7; 32]);
 

@@ -167,7 +167,7 @@ impl Store {
         bases.at().for_each(|base| self.climb_down(base, highest, &mut at));
         let segment = self.stored.copy(&at.first()?.id).segment;
         let depth = 1 + at.iter().map(|base| self.stored.segment_of(&base.id).depth).max()?;
-        if depth > self.policy.limit_of(segment) {
+        if depth > self.policy.limit_of(segment) || number > self.policy.last_link(segment) {
             return None;
         }
         let beside = |base: Option<Base>| {
