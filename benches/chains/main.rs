@@ -34,7 +34,7 @@ use crate::support::shop::Business;
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// A dump is read back so often on each day on which it is read; the shortest time counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// What happens in a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
