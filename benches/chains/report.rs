@@ -13,6 +13,10 @@ const CURVE_STEP: usize = 10;
 /// All of it.
 pub fn of(case: &str, runs: &[Run]) -> String {
     let mut out = String::new();
+    if let Some((first, last)) = runs.first().and_then(|run| run.days.first().zip(run.days.last())) {
+        let (first, last) = (first.len as f64 / 1e6, last.len as f64 / 1e6);
+        out += &format!("{case}: the first dump has {first:.1} MB, the last one {last:.1}\n");
+    }
     let tables = [summary(runs), by_day(runs, stored_by), by_day(runs, read_on), by_day(runs, decoded_on)];
     let titles = [
         "what a day adds, in % of the first, and what reading takes",
@@ -28,8 +32,8 @@ pub fn of(case: &str, runs: &[Run]) -> String {
 
 fn summary(runs: &[Run]) -> String {
     let mut table = String::from(
-        "| policy | first day, MB | days 2 to 50 | from day 51 | the same, of a whole dump of the day \
-         | highest day | links, mean | links, most | MB/s on day 10, of day 1 | on the last |\n\
+        "| policy | first day, MB | days 2 to 50 | from day 51 | the same, of the day's dump stored whole \
+         | highest day, of that | links, mean | links, most | MB/s on day 10, of day 1 | on the last |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for run in runs {
@@ -37,7 +41,7 @@ fn summary(runs: &[Run]) -> String {
         let last = run.days.len() as u32;
         let of_first = |days| 100.0 * mean(added(run, days).map(|(added, _)| added / first));
         let of_day = 100.0 * mean(added(run, 51..=last).map(|(added, whole)| added / whole));
-        let highest = added(run, 2..=last).map(|(added, _)| 100.0 * added / first).fold(0.0, f64::max);
+        let highest = added(run, 2..=last).map(|(added, whole)| 100.0 * added / whole).fold(0.0, f64::max);
         let links = mean(run.days.iter().skip(50).map(|day| day.reach.mean));
         let most = run.days.iter().map(|day| day.reach.max).max().unwrap_or_default();
         let speed = |day| read_on(run, day).zip(read_on(run, 1)).map(|(then, first)| then / first);
