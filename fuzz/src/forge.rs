@@ -114,12 +114,17 @@ impl<'k> Forge<'k> {
         (index_name(&ObjectHash(crypto::hash(&object))), object)
     }
 
+    /// An empty pack.
+    pub fn begin(&self, kind: PackKind) -> PackBuilder {
+        PackBuilder::new(kind, self.keys, &self.random, Vec::new()).unwrap()
+    }
+
     /// A pack of all `chunks` of its kind, a few to a segment; `None` if there are none.
     pub fn pack(&self, kind: PackKind, chunks: &Chunks) -> Option<Built> {
         const CHUNKS: usize = 5;
         let own: Vec<_> = chunks.chunks.iter().filter(|(k, _)| k.pack_kind() == kind).collect();
         let mut compressor = Compressor::new(Level::DEFAULT).unwrap();
-        let mut pack = PackBuilder::new(kind, self.keys, &self.random, Vec::new()).unwrap();
+        let mut pack = self.begin(kind);
         for segment in own.chunks(CHUNKS) {
             let plain: Vec<u8> = segment.iter().flat_map(|(_, plain)| plain.iter().copied()).collect();
             let entry = |(kind, plain): &&(ChunkKind, Vec<u8>)| {

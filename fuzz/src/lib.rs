@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod attack;
+pub mod chains;
 pub mod forge;
 pub mod ground;
 pub mod input;

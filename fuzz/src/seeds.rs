@@ -27,6 +27,7 @@ pub type Seed = (String, Vec<u8>);
 pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
     let vault = &*VAULT;
     vec![
+        ("chains", chains()),
         ("dump_archive", dumps(vault)),
         ("index_part", index_parts(vault)),
         ("keyslot", keyslots(vault)),
@@ -271,6 +272,57 @@ fn wild_listing(nodes: &[Vec<u8>], how: u8) -> Vec<u8> {
 const PLAIN_META: &[u8] = &[0, 0xa4, 1, 9, 0, 0, 0, 0, 0, 0, 0];
 
 /// Wild trees, each restored in a few ways.
+/// A copy of a chunk, in the pack of the one before: its place, what is wrong with it, its depth, its bases.
+fn copy(chunk: u8, wrong: u8, depth: u8, bases: &[u8]) -> Vec<u8> {
+    [&[1, chunk, (bases.len() as u8) << 4 | wrong, depth], bases].concat()
+}
+
+/// Repositories of copies of chunks: see `chains`.
+fn chains() -> Vec<Seed> {
+    const HONEST: u8 = 4;
+    let (whole, delta) =
+        (|chunk| copy(chunk, HONEST, 0, &[]), |chunk, depth, base| copy(chunk, HONEST, depth, &[base]));
+    let all: Vec<Vec<u8>> = (0..6).map(whole).collect();
+    let chain = || (1..6).map(|n| delta(n, n, n - 1)).collect::<Vec<_>>();
+    let with = |first: Vec<Vec<u8>>, then: Vec<Vec<u8>>| [first, then].concat();
+    let scenes = [
+        ("all-whole", all),
+        ("one-chain", with(vec![whole(0)], chain())),
+        ("no-end", chain()),
+        ("cycle", vec![delta(0, 5, 1), delta(1, 5, 0)]),
+        ("cycle-that-sinks", vec![delta(0, 5, 1), delta(1, 4, 0), delta(0, 3, 1), delta(1, 2, 0)]),
+        ("itself", vec![delta(0, 1, 0), delta(0, 2, 0)]),
+        ("nobody", vec![delta(0, 1, 6)]),
+        ("deepest", vec![whole(0), delta(1, 32, 0), delta(2, 33, 0)]),
+        ("two-copies", vec![whole(0), copy(1, 0, 1, &[0]), delta(1, 7, 0), delta(2, 8, 1), delta(3, 7, 1)]),
+        ("each-on-the-other", vec![whole(0), delta(1, 1, 0), whole(1), delta(0, 1, 1)]),
+        (
+            "bomb-below",
+            vec![copy(0, 2, 0, &[]), copy(0, 2, 1, &[1]), whole(1), delta(2, 2, 0), copy(3, 3, 1, &[1])],
+        ),
+        ("another", vec![copy(0, 1, 0, &[]), delta(1, 1, 0), whole(2), copy(3, 1, 1, &[2]), delta(4, 2, 3)]),
+        (
+            "three-bases",
+            vec![
+                whole(0),
+                whole(1),
+                whole(2),
+                copy(3, HONEST, 1, &[2, 0, 1]),
+                copy(4, HONEST, 2, &[3, 3, 6]),
+            ],
+        ),
+    ];
+    let scene = |(name, copies): (&str, Vec<Vec<u8>>)| {
+        let seeds = [1, 2, 3, 4, 5, 6];
+        seed(
+            name,
+            [&seeds[..], &[copies.len() as u8 - 1], &copies.concat(), &[1, 1, 50, 0, 3, 4, 9, 9, 9, 9]]
+                .concat(),
+        )
+    };
+    scenes.map(scene).into()
+}
+
 fn wild_trees() -> Vec<Seed> {
     let [a, b, d, e, f, sub] = [48, 49, 51, 52, 53, 54];
     let one = |node: Vec<u8>, how| wild_listing(&[node], how);
