@@ -7,6 +7,7 @@ mod chains;
 mod chunk;
 mod content;
 mod entries;
+mod packed;
 mod store;
 
 pub use batch::{BatchReader, TakeChunk};
@@ -14,4 +15,5 @@ pub use chains::Copied;
 pub use chunk::ChunkReader;
 pub use content::ContentReader;
 pub use entries::{Entries, read_list};
+pub use packed::Packed;
 pub use store::SegmentKey;
