@@ -161,7 +161,6 @@ fn a_stream_of_another_name_follows_what_it_begins_like() {
         table.pass_day();
         let text = with_head(&table);
         let day = snapshot(&vault.repo, name, &text).unwrap();
-        println!("{:?}", day.added);
         assert!(day.added.new_bytes > 500_000, "{:?}", day.added);
         assert!(day.added.delta_bytes > day.added.new_bytes * 4 / 5, "{:?}", day.added);
         assert!(day.added.coded_bytes < day.added.new_bytes / 10, "{:?}", day.added);

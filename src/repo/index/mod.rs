@@ -11,7 +11,7 @@ mod part;
 mod spill;
 
 pub use cache::{Cache, Place};
-pub use files::{FileCache, FolderKey, Listing, ListingChunk};
+pub use files::{FileCache, FileKey, FolderKey, Listing, ListingChunk};
 pub use load::refresh;
 pub use pack_info::PackInfo;
 pub use part::{WrittenPart, read_part, write_part};

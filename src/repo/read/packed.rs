@@ -1,7 +1,9 @@
-//! What lies beside a chunk in its pack. The chunks of one content go into packs in their order, but for
-//! segments that overtake each other, so what follows a chunk there is what followed it where it was
-//! first met. The index keeps no ids by their places: the pack's own directory has them.
+//! What lies beside a chunk in its pack. The chunks of one content go into segments in their order, and
+//! those into packs, but for segments that overtook each other on the way. So what follows a chunk in its
+//! pack is most often what followed it where it was first met. The index keeps no ids by their places:
+//! the pack's own directory has them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::id::ChunkId;
@@ -13,38 +15,68 @@ use crate::repo::read::chunk::{ChunkReader, LoadedPack, lock};
 /// Packs with more chunks than this are not looked into: what is in them is so short that it follows
 /// nothing, and their directories take megabytes.
 const CHUNKS_MAX: usize = 1 << 15;
+/// How far a segment may have been overtaken: by as many as there were threads, most often.
+const OVERTAKEN: usize = 8;
+/// First chunks of segments are the same if their lengths differ by at most this share...
+const SAME: u32 = 64;
+/// ...and may be, by this.
+const ALIKE: u32 = 16;
 
-/// The chunks of a pack from one on.
+/// The chunks of a pack, segment by segment, in the order in which they most likely belong together.
 #[derive(Clone, Debug)]
 pub struct Packed {
+    pack: Arc<LoadedPack>,
     chunks: Arc<Vec<Base>>,
-    next: usize,
+    /// The segment that was given out last, and all that were.
+    at: usize,
+    seen: HashSet<usize>,
 }
 
-impl Iterator for Packed {
-    type Item = Base;
+impl Packed {
+    fn new(pack: Arc<LoadedPack>, chunks: Arc<Vec<Base>>, at: usize) -> Self {
+        Packed { pack, chunks, at, seen: HashSet::from([at]) }
+    }
 
-    fn next(&mut self) -> Option<Base> {
-        let chunk = self.chunks.get(self.next).copied();
-        self.next += 1;
-        chunk
+    /// The chunks of the segment that was come to.
+    pub fn segment(&self) -> &[Base] {
+        self.chunks_of(self.at)
+    }
+
+    /// Goes on to the segment that comes next, where a chunk of `len` bytes stands in the place of its
+    /// first: the next in the pack unless another one nearby begins with one as long, and that does not.
+    /// `false` if there is none.
+    pub fn advance(&mut self, len: u32) -> bool {
+        let count = self.pack.info.segments.len();
+        let beside = (1..=OVERTAKEN).flat_map(|far| [Some(self.at + far), self.at.checked_sub(far)]);
+        let there = beside.flatten().filter(|at| *at < count && !self.seen.contains(at));
+        let differs = |at: &usize| self.chunks_of(*at).first().map(|first| first.len.abs_diff(len));
+        let there: Vec<(u32, usize)> = there.filter_map(|at| Some((differs(&at)?, at))).collect();
+        let same = there.iter().find(|(differs, _)| *differs <= len / SAME);
+        let alike = || there.iter().min().filter(|(differs, _)| *differs <= len / ALIKE);
+        let Some((_, at)) = same.or_else(alike).or(there.first()) else { return false };
+        self.at = *at;
+        self.seen.insert(*at)
+    }
+
+    fn chunks_of(&self, segment: usize) -> &[Base] {
+        let Some(segment) = self.pack.info.segments.get(segment) else { return &[] };
+        let first = segment.first_chunk as usize;
+        self.chunks.get(first..first + usize::from(segment.chunk_count)).unwrap_or_default()
     }
 }
 
 impl ChunkReader {
-    /// What lies in a pack from the chunk `id` on: of its copies, from the one that came last. `None` if
-    /// it is nowhere, or in a pack that is not worth looking into.
-    pub fn packed_from(&self, id: &ChunkId) -> Result<Option<Packed>, Error> {
+    /// The pack that the chunk `id` lies in, at its segment; of several, that which came last. `None` if it
+    /// is nowhere, or in a pack that is not worth looking into.
+    pub fn packed(&self, id: &ChunkId) -> Result<Option<Packed>, Error> {
         let Some(place) = self.repo().index().places(id)?.pop() else { return Ok(None) };
         let pack = self.pack(place.pack)?;
-        let Some(segment) = pack.info.segments.get(place.segment as usize) else { return Ok(None) };
         if pack.info.lens.len() > CHUNKS_MAX {
             return Ok(None);
         }
         let chunks = self.chunks_of(place.pack, &pack)?;
-        let next = segment.first_chunk as usize + usize::from(place.ordinal);
-        let is_there = chunks.get(next).is_some_and(|chunk| chunk.id == *id);
-        Ok(is_there.then_some(Packed { chunks, next }))
+        let packed = Packed::new(pack, chunks, place.segment as usize);
+        Ok(packed.segment().iter().any(|chunk| chunk.id == *id).then_some(packed))
     }
 
     /// The chunks of a pack, which has the number `number`, in their order.

@@ -65,7 +65,7 @@ pub struct Following {
 enum Rest {
     Nothing,
     Content(Entries),
-    /// What lies in a pack after a chunk that is known.
+    /// What lies in a pack beside a chunk that is known.
     Packed(Packed),
 }
 
@@ -112,6 +112,12 @@ impl Following {
             self.follow_from(last);
         }
         self.feed();
+        if let Rest::Packed(packed) = &mut self.rest
+            && self.follow.is_at_end()
+            && packed.advance(len)
+        {
+            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
+        }
         let bases = self.follow.missed(len);
         // What was only guessed to be followed, and does not look alike, costs more time than it saves.
         if self.search.is_some() && self.follow.is_lost() {
@@ -135,20 +141,22 @@ impl Following {
         Some(Place { bases, before, after, depth, segment })
     }
 
-    /// Follows what comes after the chunk `last`, wherever that is found, and else what was followed before.
+    /// Follows what the chunk `last` is found in, or else what was followed before.
     fn follow_from(&mut self, last: Base) {
         let Some(search) = &self.search else { return };
         let content = search.contents.as_ref().and_then(|contents| contents.beginning_with(&last.id));
         if let Some(entries) = content {
+            self.follow = Follow::default();
             self.rest = Rest::Content(Entries::new(entries));
             self.search = None;
-        } else if let Ok(Some(packed)) = self.reader.packed_from(&last.id) {
+            self.feed();
+        } else if let Ok(Some(packed)) = self.reader.packed(&last.id) {
+            self.follow = Follow::default();
+            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
             self.rest = Rest::Packed(packed);
         } else {
             return;
         }
-        self.follow = Follow::default();
-        self.feed();
         self.follow.known(&last.id, last.len);
     }
 
@@ -171,26 +179,16 @@ impl Following {
         copy
     }
 
-    /// Hands over as much of what is followed as is asked for.
+    /// Hands over as much of the content that is followed as is asked for.
     fn feed(&mut self) {
-        while self.follow.wants_more() {
-            match self.next() {
-                Some(ListEntry::Chunk { id, len }) => self.follow.push(Base { id, len }),
-                Some(ListEntry::Hole { len } | ListEntry::Zeros { len }) => self.follow.push_gap(len),
-                Some(ListEntry::List { .. }) | None => {
-                    self.rest = Rest::Nothing;
-                    return;
-                }
+        while let Rest::Content(entries) = &mut self.rest
+            && self.follow.wants_more()
+        {
+            match entries.next(&self.reader) {
+                Ok(Some(ListEntry::Chunk { id, len })) => self.follow.push(Base { id, len }),
+                Ok(Some(ListEntry::Hole { len } | ListEntry::Zeros { len })) => self.follow.push_gap(len),
+                Ok(Some(ListEntry::List { .. }) | None) | Err(_) => self.rest = Rest::Nothing,
             }
-        }
-    }
-
-    /// The next entry of what is followed.
-    fn next(&mut self) -> Option<ListEntry> {
-        match &mut self.rest {
-            Rest::Nothing => None,
-            Rest::Content(entries) => entries.next(&self.reader).unwrap_or_default(),
-            Rest::Packed(packed) => packed.next().map(|Base { id, len }| ListEntry::Chunk { id, len }),
         }
     }
 }
