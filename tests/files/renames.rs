@@ -114,11 +114,11 @@ fn a_copy_that_was_edited_follows_what_it_was_made_of() {
     assert_deltas(&scene.snapshot_with("b"));
     // And one of which only the middle is as it was.
     fs::copy(scene.at("a"), scene.at("c")).unwrap();
-    scene.edit("c", 0, 5_000);
+    scene.edit("c", 1_234, 5_000);
     let file = fs::File::options().write(true).open(scene.at("c")).unwrap();
     file.write_all_at(&rows(1, LEN)[200_000..300_000], 200_000).unwrap();
     let added = scene.snapshot_with("c");
-    assert!(added.delta_bytes > 200_000, "{added:?}");
+    assert!(added.new_bytes > 400_000 && added.delta_bytes > 200_000, "{added:?}");
 }
 
 #[test]
