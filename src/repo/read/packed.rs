@@ -95,3 +95,76 @@ impl ChunkReader {
         Ok(chunks)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::PackId;
+    use crate::base::kind::{Coding, PackKind};
+    use crate::base::secret::Secret32;
+    use crate::crypto::AeadKey;
+    use crate::format::pack::Segment;
+    use crate::repo::index::PackInfo;
+
+    /// A pack of segments of three chunks; their lengths follow from their numbers.
+    fn packed(numbers: &[u32], at: usize) -> Packed {
+        let segments = (0u32..).zip(numbers).map(|(place, _)| Segment {
+            offset: 0,
+            stored_len: 100,
+            plain_len: 100,
+            coding: Coding::Zstd,
+            depth: 0,
+            first_base: 0,
+            base_count: 0,
+            first_chunk: place * 3,
+            chunk_count: 3,
+        });
+        let chunks = numbers.iter().flat_map(|number| {
+            let (id, len) = (ChunkId([*number as u8; 32]), len_of(*number));
+            (0..3u32).map(move |at| Base { id, len: len + at * 777 })
+        });
+        let info = PackInfo {
+            id: PackId([0; 32]),
+            kind: PackKind::Data,
+            size: 0,
+            header: [0; 64],
+            wrapped: [0; 80],
+            segments: segments.collect(),
+            bases: Vec::new(),
+            lens: Vec::new(),
+        };
+        let pack = LoadedPack { info, key: AeadKey::new(&Secret32([0; 32])), name: String::new() };
+        Packed::new(Arc::new(pack), Arc::new(chunks.collect()), at)
+    }
+
+    fn len_of(number: u32) -> u32 {
+        [40_000, 90_000, 60_000, 20_000, 140_000, 75_000][number as usize % 6]
+    }
+
+    /// The segments' numbers as they come when their first chunks have grown a little.
+    fn order(mut packed: Packed, wanted: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut found = Vec::new();
+        for number in wanted {
+            assert!(packed.advance(len_of(number) + 200));
+            found.push(u32::from(packed.segment()[0].id.0[0]));
+        }
+        found
+    }
+
+    #[test]
+    fn segments_that_overtook_each_other_are_put_in_order() {
+        assert_eq!(order(packed(&[0, 1, 2, 3, 4, 5], 0), 1..6), [1, 2, 3, 4, 5]);
+        assert_eq!(order(packed(&[1, 0, 3, 2, 5, 4], 1), 1..6), [1, 2, 3, 4, 5]);
+        assert_eq!(order(packed(&[4, 3, 2, 1, 0, 5], 4), 1..6), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_like_none_is_taken_for_the_next_and_none_comes_twice() {
+        let mut packed = packed(&[0, 1, 2], 1);
+        assert!(packed.advance(500_000));
+        assert_eq!(packed.at, 2);
+        assert!(packed.advance(500_000));
+        assert_eq!(packed.at, 0);
+        assert!(!packed.advance(len_of(0)));
+    }
+}
