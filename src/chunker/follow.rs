@@ -137,9 +137,11 @@ impl Follow {
         self.position = self.position.saturating_add_unsigned(len);
     }
 
-    /// Passes over a chunk of the new content that was known already.
-    pub fn known(&mut self, id: &ChunkId, len: u32) {
-        match self.find(id) {
+    /// Passes over a chunk of the new content that was known already; whether the earlier content has it
+    /// somewhere near.
+    pub fn known(&mut self, id: &ChunkId, len: u32) -> bool {
+        let found = self.find(id);
+        match found {
             Some((number, start)) => {
                 self.drift = self.position.saturating_sub(start);
                 self.next = number + 1;
@@ -156,6 +158,17 @@ impl Follow {
             }
         }
         self.position = self.position.saturating_add(len.into());
+        found.is_some()
+    }
+
+    /// Whether the place is behind all of the earlier content that was pushed.
+    pub fn is_at_end(&self) -> bool {
+        self.next >= self.first + self.window.len() as u64
+    }
+
+    /// Whether the place is lost: of the last new chunks too few ended near an earlier end.
+    pub fn is_lost(&self) -> bool {
+        self.settled.count_ones() < SETTLED
     }
 
     /// Number and start of an earlier chunk: the one that is expected, if it is that.
@@ -219,7 +232,7 @@ impl Follow {
     /// If the place was lost, looks in the window for the lengths of the last chunks, and fixes the place
     /// where nearly all of them follow each other. The last one has `len` bytes and is still to come.
     fn seek(&mut self, len: u32) {
-        if self.settled.count_ones() >= SETTLED || self.lens[0] == 0 || self.window.len() < PATTERN {
+        if !self.is_lost() || self.lens[0] == 0 || self.window.len() < PATTERN {
             return;
         }
         let alike = |earlier: &Earlier, len: u32| earlier.base.len.abs_diff(len) <= len / ALIKE;

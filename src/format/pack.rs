@@ -346,6 +346,12 @@ pub(super) fn encoded_len(segments: usize, bases: usize, chunks: usize) -> u64 {
     padme((8 + segments * SEGMENT_ROW + bases * ChunkId::LEN + chunks * CHUNK_ROW) as u64)
 }
 
+/// Where the sealed directory lies in a pack of `size` bytes with so many segments, bases and chunks.
+pub fn directory_range(size: u64, segments: usize, bases: usize, chunks: usize) -> Option<Range<u64>> {
+    let end = size.checked_sub(TRAILER_LEN as u64)?;
+    Some(end.checked_sub(encoded_len(segments, bases, chunks) + u64::from(TAG_LEN))?..end)
+}
+
 /// Bytes of a pack whose segments end at `data_end`, with an encoded directory of `directory` bytes.
 pub(super) fn object_len(data_end: u64, directory: u64) -> u64 {
     padme(data_end + directory + u64::from(TAG_LEN) + TRAILER_LEN as u64)

@@ -131,17 +131,47 @@ fn without_compression_nothing_is_coded_against_anything() {
 }
 
 #[test]
-fn a_stream_of_another_name_follows_nobody() {
+fn a_stream_that_nothing_is_known_of_follows_nobody() {
     let vault = Vault::new();
     let mut table = Table::new(4_000);
     snapshot(&vault.repo, "orders", &table.text()).unwrap();
-    table.pass_day();
-    snapshot(&vault.repo, "customers", &table.text()).unwrap();
+    table.rows.iter_mut().step_by(3).for_each(|(_, version)| *version += 1);
+    let made = snapshot(&vault.repo, "customers", &table.text()).unwrap();
+    assert!(made.added.new_bytes > table.text().len() as u64, "{:?}", made.added);
     assert!(depths(&vault.repo).iter().all(|depth| *depth == 0));
+    table.pass_day();
     snapshot(&vault.repo, "orders", &[&table.text()[..], b"one more\n"].concat()).unwrap();
     table.pass_day();
     snapshot(&vault.repo, "orders", &table.text()).unwrap();
     assert!(depths(&vault.repo).contains(&1));
+}
+
+/// What is the same every day, and what is not.
+fn with_head(table: &Table) -> Vec<u8> {
+    [rows(9, 100_000), table.text()].concat()
+}
+
+#[test]
+fn a_stream_of_another_name_follows_what_it_begins_like() {
+    let vault = Vault::new();
+    let mut table = Table::new(12_000);
+    snapshot(&vault.repo, "orders", &with_head(&table)).unwrap();
+    let mut made = Vec::new();
+    for name in ["purchases", "sales"] {
+        table.pass_day();
+        let text = with_head(&table);
+        let day = snapshot(&vault.repo, name, &text).unwrap();
+        assert!(day.added.new_bytes > 500_000, "{:?}", day.added);
+        assert!(day.added.delta_bytes > day.added.new_bytes * 4 / 5, "{:?}", day.added);
+        assert!(day.added.coded_bytes < day.added.new_bytes / 10, "{:?}", day.added);
+        made.push((day.id, name, text));
+    }
+    for vault in [vault.elsewhere(), vault] {
+        for (id, name, text) in &made {
+            assert!(cat(&vault.repo, id, name).unwrap() == *text);
+        }
+        support::assert_clean(&vault.repo);
+    }
 }
 
 /// The pack of data that the first snapshot wrote.

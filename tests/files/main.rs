@@ -7,6 +7,7 @@ mod support;
 mod kinds;
 mod moving;
 mod problems;
+mod renames;
 mod scene;
 mod unchanged;
 mod wanted;

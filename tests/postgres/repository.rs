@@ -89,6 +89,36 @@ fn the_exact_bytes_and_single_tables_come_out() {
 }
 
 #[test]
+fn a_table_that_was_renamed_follows_itself() {
+    let db = Db::start();
+    let server = db.create("shop");
+    let sql = "CREATE TABLE orders AS SELECT i, md5(i::text) AS token FROM generate_series(1, 30000) i;
+        CREATE TABLE customers AS SELECT i, md5((i + 50000)::text) FROM generate_series(1, 9000) i;";
+    server.run(sql.as_bytes()).unwrap();
+    let vault = Vault::new();
+    let _ = snapshot(&vault.repo, &db, |_| {});
+    // What changed is at the end then, and the rest is what was left of each of the pages.
+    let a_day = |table: &str, day: u32| {
+        let sql = format!("UPDATE {table} SET token = md5(token) WHERE i > 2000 AND i % 60 = {day};");
+        server.run(sql.as_bytes()).unwrap();
+    };
+    for day in 0..3 {
+        a_day("orders", day);
+        let _ = snapshot(&vault.repo, &db, |_| {});
+    }
+    server.run(b"ALTER TABLE orders RENAME TO purchases;").unwrap();
+    a_day("purchases", 3);
+    let made = snapshot(&vault.repo, &db, |_| {});
+    let added = &made.added;
+    assert!(added.new_bytes > 800_000, "{added:?}");
+    assert!(added.delta_bytes > added.new_bytes * 8 / 10, "{added:?}");
+    assert!(added.coded_bytes < added.new_bytes / 10, "{added:?}");
+    restore_well(&vault.repo, &made, &db, "copy", |_| {});
+    assert_eq!(contents(&server, &db), contents(&server.database("copy"), &db));
+    assert_clean(&vault.repo);
+}
+
+#[test]
 fn a_single_table_is_restored_without_reading_the_rest() {
     let db = Db::start();
     let server = db.create("shop");

@@ -1,6 +1,8 @@
 //! The parts of a dump on their way into the repository: each object a file of the database's
 //! node, the recipe beside them.
 
+use std::sync::Arc;
+
 use crate::format::node::{Node, NodeType};
 use crate::ops::snapshot::directory;
 use crate::ops::snapshot::parent::Folder;
@@ -33,7 +35,7 @@ pub struct Parts<'s> {
 /// The parts of an earlier dump.
 struct Earlier {
     top: Folder,
-    tables: Folder,
+    tables: Arc<Folder>,
     large_objects: Folder,
 }
 
@@ -41,7 +43,7 @@ impl<'s> Parts<'s> {
     /// Parts of a dump that has not begun, beside those of an earlier one, whose node's folder is
     /// `earlier`.
     pub fn new(session: &'s Session, earlier: Folder) -> Self {
-        let (tables, large_objects) = (earlier.folder(TABLES), earlier.folder(LARGE_OBJECTS));
+        let (tables, large_objects) = (Arc::new(earlier.folder(TABLES)), earlier.folder(LARGE_OBJECTS));
         Parts {
             session,
             recipe: session.stream_after(earlier.content(RECIPE)),
@@ -90,7 +92,14 @@ impl Sink for Parts<'_> {
             Some((_, name)) => self.earlier.large_objects.content(name),
             None => self.earlier.top.content(&path),
         };
-        self.open = Some((path, self.session.stream_after(earlier)));
+        let stream = match key {
+            // It may be one that had another name.
+            ObjectKey::Table { .. } if earlier.is_empty() => {
+                self.session.stream_like(Some(self.earlier.tables.clone()))
+            }
+            _ => self.session.stream_after(earlier),
+        };
+        self.open = Some((path, stream));
         Ok(())
     }
 

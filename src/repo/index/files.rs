@@ -11,6 +11,10 @@
 //! What a listing names was in the index when its snapshot was committed. It still is, and need not be
 //! asked for, as long as the index cache was not emptied since: its `clears` stand beside the snapshot.
 //!
+//! Beside the listings stand the contents of files by their inodes, so that one that was moved can be
+//! stored as what changed in it. They are put where a file is read, and nowhere else. Nothing is taken
+//! for known by them, so they may be old, or of another file.
+//!
 //! It holds names and metadata of this machine's own files in plain, readable by their owner alone.
 
 use std::collections::{HashMap, HashSet};
@@ -19,11 +23,14 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::base::id::{ChunkId, SessionId};
+use crate::base::limits::LIST_INLINE_MAX;
+use crate::format::list::{ListEntry, decode_entries, encode_entries};
+use crate::format::wire::Reader;
 use crate::repo::Error;
 use crate::repo::index::cache::{connect, is_damaged, is_empty, remove_file_and_logs};
 
 /// Raised whenever a table changes: an older file is thrown away.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// Numbers are never given twice. A chunk's is that of its listing, times 2^24, plus its place there.
 const TABLES: &str = "
 CREATE TABLE writer (no INTEGER PRIMARY KEY AUTOINCREMENT, snapshot BLOB NOT NULL UNIQUE, clears INTEGER);
@@ -31,6 +38,7 @@ CREATE TABLE listing (no INTEGER PRIMARY KEY AUTOINCREMENT, folder BLOB NOT NULL
                       chunks INTEGER NOT NULL);
 CREATE INDEX listing_of ON listing (folder);
 CREATE TABLE chunk (no INTEGER PRIMARY KEY, id BLOB NOT NULL, nodes BLOB NOT NULL);
+CREATE TABLE content (slot INTEGER PRIMARY KEY, inode INTEGER NOT NULL, born INTEGER, entries BLOB NOT NULL);
 ";
 /// Bytes that wait to be written together.
 const BATCH: usize = 1 << 20;
@@ -38,6 +46,12 @@ const BATCH: usize = 1 << 20;
 const ROW: usize = 100;
 /// Pages that stay in memory, in KiB: the upper ones of the tables, since no listing is read twice.
 const PAGES_KIB: i64 = 2 << 10;
+
+/// Contents that there is room for, each in the slot that its inode's lowest bits say: 20 MB of short
+/// ones. Files are gone without a word, so what stands there is overwritten and never cleared away.
+const SLOTS: u64 = 1 << 17;
+/// Files that are shorter are not worth a slot.
+const CONTENT_MIN: u64 = 16 << 10;
 
 /// What a folder is called here: a hash of its path.
 pub type FolderKey = [u8; 32];
@@ -61,6 +75,15 @@ pub struct ListingChunk {
     pub nodes: Vec<u8>,
 }
 
+/// Which file of a file system: an inode is given again when its file is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileKey {
+    /// Its inode.
+    pub inode: u64,
+    /// When it was made, in nanoseconds, if that is known.
+    pub born: Option<i64>,
+}
+
 #[derive(Debug)]
 enum Waiting {
     /// The chunk at a place of a folder's new listing.
@@ -71,6 +94,8 @@ enum Waiting {
     End(FolderKey, u32),
     /// A listing is this session's too.
     Take(Listing),
+    /// The entries of a file's content.
+    Content(FileKey, Vec<u8>),
 }
 
 /// The file cache, for one session.
@@ -182,6 +207,37 @@ impl FileCache {
         self.wait(Waiting::Take(listing))
     }
 
+    /// The top entries of what the file `key`, which has `len` bytes now, held when it was read last, as
+    /// far as is known.
+    pub fn content(&self, key: FileKey, len: u64) -> Result<Option<Vec<ListEntry>>, Error> {
+        if self.writers.is_empty() || len < CONTENT_MIN {
+            return Ok(None);
+        }
+        let found = (|| {
+            let mut row = self.reading()?.prepare_cached(
+                "SELECT entries FROM content WHERE slot = ?1 AND inode = ?2 AND born IS ?3",
+            )?;
+            let row = row.query_row(params![slot(key), key.inode as i64, key.born], |r| r.get(0));
+            row.optional()
+        })();
+        let found: Option<Vec<u8>> = found.map_err(|e| self.failed(e))?;
+        let entries = |bytes: Vec<u8>| {
+            decode_entries(Reader::new("content in the file cache", &bytes), LIST_INLINE_MAX).ok()
+        };
+        Ok(found.and_then(entries))
+    }
+
+    /// Puts what the file `key` of `len` bytes holds.
+    pub fn put_content(&mut self, key: FileKey, len: u64, entries: &[ListEntry]) -> Result<(), Error> {
+        if len < CONTENT_MIN {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        encode_entries(entries, &mut bytes);
+        self.bytes += bytes.len();
+        self.wait(Waiting::Content(key, bytes))
+    }
+
     fn wait(&mut self, item: Waiting) -> Result<(), Error> {
         self.bytes += ROW;
         self.waiting.push(item);
@@ -240,6 +296,10 @@ fn writers(conn: &Connection) -> Result<Vec<Writer>, rusqlite::Error> {
     rows.collect()
 }
 
+fn slot(key: FileKey) -> i64 {
+    (key.inode % SLOTS) as i64
+}
+
 fn first_chunk(listing: i64) -> i64 {
     listing << 24
 }
@@ -268,6 +328,10 @@ fn write(conn: &Connection, writer: i64, item: &Waiting) -> Result<(), rusqlite:
         Waiting::Take(listing) => {
             let mut row = conn.prepare_cached("UPDATE listing SET writer = ?2 WHERE no = ?1")?;
             row.execute(params![listing.number, writer])?;
+        }
+        Waiting::Content(key, entries) => {
+            let mut row = conn.prepare_cached("INSERT OR REPLACE INTO content VALUES (?1, ?2, ?3, ?4)")?;
+            row.execute(params![slot(*key), key.inode as i64, key.born, entries])?;
         }
     }
     Ok(())
@@ -414,6 +478,30 @@ mod tests {
         assert_eq!(kept(&open(dir.path(), NEW, &[OLD])).unwrap(), [b"old"]);
         open(dir.path(), NEW, &[]).sweep(None).unwrap();
         assert_eq!(kept(&open(dir.path(), NEW, &[OLD])), None);
+    }
+
+    #[test]
+    fn contents_are_found_by_the_file_that_holds_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = |byte| vec![ListEntry::Chunk { len: 20_000, id: ChunkId([byte; 32]) }];
+        let key = FileKey { inode: 5, born: Some(7) };
+        let again = FileKey { inode: 5 + SLOTS, ..key };
+        let mut cache = open(dir.path(), OLD, &[]);
+        keep(&mut cache, &[b"zero"]);
+        cache.put_content(key, 20_000, &content(1)).unwrap();
+        cache.put_content(FileKey { inode: 6, born: None }, 100, &content(2)).unwrap();
+        cache.flush().unwrap();
+        assert_eq!(cache.content(key, 20_000).unwrap(), None, "no snapshot is there that could have it");
+        let mut cache = open(dir.path(), NEW, &[OLD]);
+        assert_eq!(cache.content(key, 20_000).unwrap(), Some(content(1)));
+        assert_eq!(cache.content(FileKey { born: Some(8), ..key }, 20_000).unwrap(), None);
+        assert_eq!(cache.content(FileKey { born: None, ..key }, 20_000).unwrap(), None);
+        assert_eq!(cache.content(FileKey { inode: 6, born: None }, 20_000).unwrap(), None, "it is short");
+        cache.put_content(again, 20_000, &content(3)).unwrap();
+        cache.flush().unwrap();
+        assert_eq!(cache.content(again, 19).unwrap(), None, "it became short");
+        assert_eq!(cache.content(again, 20_000).unwrap(), Some(content(3)));
+        assert_eq!(cache.content(key, 20_000).unwrap(), None, "its place is taken");
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod spill;
 
 pub(super) use cache::make_private_dir;
 pub use cache::{Cache, Place};
-pub use files::{FileCache, FolderKey, Listing, ListingChunk};
+pub use files::{FileCache, FileKey, FolderKey, Listing, ListingChunk};
 pub use load::refresh;
 pub use pack_info::PackInfo;
 pub use part::{WrittenPart, read_part, write_part};

@@ -1,11 +1,13 @@
 //! What the index cache keeps of a pack: all that reading one of its chunks needs, in one row,
 //! without the ids (they are the other table's keys).
 
+use std::ops::Range;
+
 use crate::base::id::{ChunkId, PackId};
 use crate::base::kind::{Coding, PackKind};
 use crate::format::header::HEADER_LEN;
 use crate::format::index::PackRecord;
-use crate::format::pack::{SEGMENTS_START, Segment, WRAPPED_LEN};
+use crate::format::pack::{SEGMENTS_START, Segment, WRAPPED_LEN, directory_range};
 
 /// A pack as the index describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,11 @@ impl PackInfo {
     pub fn bases_of(&self, segment: &Segment) -> &[ChunkId] {
         let first = segment.first_base as usize;
         self.bases.get(first..first + usize::from(segment.base_count)).unwrap_or_default()
+    }
+
+    /// Where its sealed directory lies; `None` if the pack has no room for one.
+    pub fn directory(&self) -> Option<Range<u64>> {
+        directory_range(self.size, self.segments.len(), self.bases.len(), self.lens.len())
     }
 
     /// Plaintext bytes in the whole pack.

@@ -6,5 +6,5 @@ mod open;
 mod verify;
 
 pub use builder::{Built, PackBuilder, ToSeal};
-pub use open::{Gather, OpenPack, Scratch, Sealed};
+pub use open::{Gather, OpenPack, Scratch, Sealed, open_directory};
 pub use verify::verify;

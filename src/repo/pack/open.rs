@@ -135,6 +135,19 @@ fn read_trailer(name: &str, kind: PackKind, bytes: &[u8]) -> Result<Trailer, Err
     Trailer::decode(kind, &bytes[start..]).map_err(Error::format(name))
 }
 
+/// Opens the sealed directory of a pack.
+pub fn open_directory(
+    name: &str,
+    kind: PackKind,
+    header: &[u8; 64],
+    key: &AeadKey,
+    mut sealed: Vec<u8>,
+) -> Result<Directory, Error> {
+    let place = Place { header, domain: Domain::Directory, ordinal: 0, tail: b"" };
+    let plain = key.open(place, &mut sealed).map_err(Error::crypto(name))?;
+    Directory::decode(kind, plain).map_err(Error::format(name))
+}
+
 /// A whole pack in memory, its directory open.
 pub struct OpenPack<'b> {
     bytes: &'b [u8],
@@ -192,10 +205,7 @@ impl<'b> OpenPack<'b> {
         let Some(start) = end.checked_sub(directory_len as usize) else {
             return Err(Error::damaged(name, "its directory is longer than itself"));
         };
-        let mut sealed = bytes[start..end].to_vec();
-        let place = Place { header: &header, domain: Domain::Directory, ordinal: 0, tail: b"" };
-        let plain = key.open(place, &mut sealed).map_err(Error::crypto(name))?;
-        let directory = Directory::decode(kind, plain).map_err(Error::format(name))?;
+        let directory = open_directory(name, kind, &header, &key, bytes[start..end].to_vec())?;
         if directory.object_len() != bytes.len() as u64 || directory.data_end() > start as u64 {
             return Err(Error::damaged(name, "its size is not that of its content"));
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::id::{ChunkId, PackId};
 use crate::base::kind::ChunkKind;
+use crate::chunker::Base;
 use crate::crypto::AeadKey;
 use crate::format::name::pack_name;
 use crate::repo::copies::Copies;
@@ -20,6 +21,8 @@ use crate::storage::ErrorKind;
 const PACKS_KEPT: usize = 256;
 /// Decoded metadata segments that are kept: neighbours in a tree lie in one segment.
 const SEGMENTS_KEPT: usize = 16;
+/// Packs of which it is kept what chunks are in them: each at most 1 MB.
+const PACKED_KEPT: usize = 4;
 
 /// A pack that can be read from.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct ChunkReader {
     source: Source,
     packs: Mutex<Kept<u32, Arc<LoadedPack>>>,
     segments: Mutex<KeptSegments>,
+    /// The chunks of packs, by the packs' numbers.
+    pub(super) packed: Mutex<Kept<u32, Arc<Vec<Base>>>>,
     /// What chains of deltas go through.
     store: Store,
     /// The same, for chains that are gone through carefully.
@@ -48,7 +53,7 @@ pub struct ChunkReader {
 type KeptSegments = Kept<(PackId, u32), Arc<Vec<u8>>>;
 
 /// A map that forgets its oldest entries.
-struct Kept<K, V> {
+pub(super) struct Kept<K, V> {
     map: HashMap<K, V>,
     order: VecDeque<K>,
     most: usize,
@@ -59,7 +64,11 @@ impl<K: Copy + Eq + std::hash::Hash, V: Clone> Kept<K, V> {
         Mutex::new(Kept { map: HashMap::new(), order: VecDeque::new(), most })
     }
 
-    fn keep(&mut self, key: K, value: V) {
+    pub(super) fn get(&self, key: &K) -> Option<V> {
+        self.map.get(key).cloned()
+    }
+
+    pub(super) fn keep(&mut self, key: K, value: V) {
         if self.map.insert(key, value).is_none() {
             self.order.push_back(key);
         }
@@ -71,7 +80,7 @@ impl<K: Copy + Eq + std::hash::Hash, V: Clone> Kept<K, V> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Error> {
     mutex.lock().map_err(|_| Error::Worker)
 }
 
@@ -92,6 +101,7 @@ impl ChunkReader {
             source,
             packs: Kept::new(PACKS_KEPT),
             segments: Kept::new(SEGMENTS_KEPT),
+            packed: Kept::new(PACKED_KEPT),
             store: Store::default(),
             careful: Store::default(),
         }
@@ -127,8 +137,8 @@ impl ChunkReader {
 
     /// The pack with this number in the cache, its key unwrapped.
     pub fn pack(&self, number: u32) -> Result<Arc<LoadedPack>, Error> {
-        if let Some(pack) = lock(&self.packs)?.map.get(&number) {
-            return Ok(pack.clone());
+        if let Some(pack) = lock(&self.packs)?.get(&number) {
+            return Ok(pack);
         }
         let info = self.repo.index().pack(number)?.ok_or(Error::Worker)?;
         let name = pack_name(info.kind, &info.id);
@@ -257,8 +267,8 @@ impl ChunkReader {
 
     fn kept_segment(&self, pack: &LoadedPack, number: u32) -> Result<Arc<Vec<u8>>, Error> {
         let key = (pack.info.id, number);
-        if let Some(kept) = lock(&self.segments)?.map.get(&key) {
-            return Ok(kept.clone());
+        if let Some(kept) = lock(&self.segments)?.get(&key) {
+            return Ok(kept);
         }
         let sealed = self.sealed(pack, number)?;
         let mut scratch = Scratch::default();

@@ -7,6 +7,7 @@ mod chains;
 mod chunk;
 mod content;
 mod entries;
+mod packed;
 mod source;
 mod store;
 
@@ -15,4 +16,5 @@ pub use chains::Copied;
 pub use chunk::ChunkReader;
 pub use content::ContentReader;
 pub use entries::{Entries, read_list};
+pub use packed::Packed;
 pub use store::SegmentKey;

@@ -1,6 +1,10 @@
 //! The parent's content beside a stream that is being cut: which of its chunks the stream's new ones
 //! are coded against, and how deep that makes them (D-2, I-8).
 //!
+//! A stream that the parent has nothing by the name of finds what to follow by its content: by a chunk
+//! that is known, right before one that is not. So nothing is looked for in a stream that is all new, or
+//! all known.
+//!
 //! Nothing here can fail a snapshot: what of the parent cannot be read is not followed, and a chunk
 //! without bases is stored whole.
 
@@ -10,7 +14,7 @@ use crate::base::id::ChunkId;
 use crate::base::idmap::IdMap;
 use crate::chunker::{Base, Bases, Follow};
 use crate::format::list::ListEntry;
-use crate::repo::read::{ChunkReader, Copied, Entries, SegmentKey};
+use crate::repo::read::{ChunkReader, Copied, Entries, Packed, SegmentKey};
 
 /// Bases whose copies are remembered: neighbours are asked for again and again.
 const COPIES_KEPT: usize = 4096;
@@ -39,38 +43,86 @@ impl Place {
 /// Chains end up to this share of the limit before it.
 const SPREAD: u8 = 4;
 
+/// Contents of the parent, found by what is in them.
+pub trait Contents: Send + Sync {
+    /// The top entries of a content that has the chunk `id` near its beginning.
+    fn beginning_with(&self, id: &ChunkId) -> Option<Vec<ListEntry>>;
+}
+
 /// Follows one content of the parent.
 pub struct Following {
     reader: Arc<ChunkReader>,
     limit: u8,
     /// What of it is still to be read.
-    entries: Option<Entries>,
+    rest: Rest,
     follow: Follow,
+    /// How it is found, as long as it is not known which it is.
+    search: Option<Search>,
     copies: IdMap<Option<Copied>>,
+}
+
+/// The rest of what is followed.
+enum Rest {
+    Nothing,
+    Content(Entries),
+    /// What lies in a pack beside a chunk that is known.
+    Packed(Packed),
+}
+
+/// The search for something to follow.
+struct Search {
+    contents: Option<Arc<dyn Contents>>,
+    /// The last chunk, if it is known and not from what is followed.
+    last: Option<Base>,
 }
 
 impl Following {
     /// Follows the content whose top entries these are; chains may be `limit` deep.
     pub fn new(reader: Arc<ChunkReader>, limit: u8, entries: Vec<ListEntry>) -> Self {
-        let entries = Some(Entries::new(entries));
-        Following { reader, limit, entries, follow: Follow::default(), copies: IdMap::default() }
+        let rest = Rest::Content(Entries::new(entries));
+        Following { reader, limit, rest, follow: Follow::default(), search: None, copies: IdMap::default() }
+    }
+
+    /// Follows what has the same chunks: one of `contents`, or else what lies beside them in a pack.
+    pub fn searching(reader: Arc<ChunkReader>, limit: u8, contents: Option<Arc<dyn Contents>>) -> Self {
+        let search = Some(Search { contents, last: None });
+        Following { search, rest: Rest::Nothing, ..Following::new(reader, limit, Vec::new()) }
     }
 
     /// Passes over a chunk that is known.
     pub fn known(&mut self, id: &ChunkId, len: u32) {
         self.feed();
-        self.follow.known(id, len);
+        let is_followed = self.follow.known(id, len);
+        if let Some(search) = &mut self.search {
+            search.last = (!is_followed).then_some(Base { id: *id, len });
+        }
     }
 
     /// Passes over a hole.
     pub fn hole(&mut self, len: u64) {
-        self.follow.gap(len);
+        // Packs have none.
+        if self.search.is_none() {
+            self.follow.gap(len);
+        }
     }
 
     /// Passes over a chunk that is not known; the place to code it against, if there is one.
     pub fn missed(&mut self, len: u32) -> Option<Place> {
+        if let Some(last) = self.search.as_mut().and_then(|search| search.last.take()) {
+            self.follow_from(last);
+        }
         self.feed();
+        if let Rest::Packed(packed) = &mut self.rest
+            && self.follow.is_at_end()
+            && packed.advance(len)
+        {
+            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
+        }
         let bases = self.follow.missed(len);
+        // What was only guessed to be followed, and does not look alike, costs more time than it saves.
+        if self.search.is_some() && self.follow.is_lost() {
+            return None;
+        }
         let (mut first, mut deepest) = (None, 0);
         for base in bases.at() {
             // One that is nowhere at hand leaves the others of no use: they are what it is not.
@@ -87,6 +139,25 @@ impl Following {
         };
         let (before, after) = (beside(bases.before), beside(bases.after));
         Some(Place { bases, before, after, depth, segment })
+    }
+
+    /// Follows what the chunk `last` is found in, or else what was followed before.
+    fn follow_from(&mut self, last: Base) {
+        let Some(search) = &self.search else { return };
+        let content = search.contents.as_ref().and_then(|contents| contents.beginning_with(&last.id));
+        if let Some(entries) = content {
+            self.follow = Follow::default();
+            self.rest = Rest::Content(Entries::new(entries));
+            self.search = None;
+            self.feed();
+        } else if let Ok(Some(packed)) = self.reader.packed(&last.id) {
+            self.follow = Follow::default();
+            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
+            self.rest = Rest::Packed(packed);
+        } else {
+            return;
+        }
+        self.follow.known(&last.id, last.len);
     }
 
     /// How deep what is coded against `segment` may be. What was stored whole on one day is not to come to
@@ -108,11 +179,13 @@ impl Following {
         copy
     }
 
-    /// Hands over as much of the parent's list as is asked for.
+    /// Hands over as much of the content that is followed as is asked for.
     fn feed(&mut self) {
-        while let Some(entries) = self.entries.as_mut().filter(|_| self.follow.wants_more()) {
+        while let Rest::Content(entries) = &mut self.rest
+            && self.follow.wants_more()
+        {
             let Some(entry) = entries.peek() else {
-                self.entries = None;
+                self.rest = Rest::Nothing;
                 return;
             };
             if let ListEntry::List { len, .. } = entry {

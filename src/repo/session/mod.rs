@@ -10,6 +10,7 @@ mod pipeline;
 mod stream;
 mod tally;
 
+pub use follow::Contents;
 pub use stream::{Content, StreamWriter};
 pub use tally::Added;
 
@@ -208,12 +209,24 @@ impl Session {
         StreamWriter::new(self, None)
     }
 
-    /// Begins a stream whose chunks are coded against those of the parent's content `entries`.
+    /// Begins a stream whose chunks are coded against those of the parent's content `entries`; against
+    /// what it is found to be like, if there are none.
     pub fn stream_after(&self, entries: Vec<ListEntry>) -> StreamWriter<'_> {
-        let following =
-            self.bases.as_ref().filter(|_| !entries.is_empty()).map(|reader| {
-                Box::new(Following::new(reader.clone(), self.repo.config().delta_depth, entries))
-            });
+        if entries.is_empty() {
+            return self.stream_like(None);
+        }
+        self.following(|reader, limit| Following::new(reader, limit, entries))
+    }
+
+    /// Begins a stream whose chunks are coded against those of what it is found to be like: one of
+    /// `contents`, or else whatever has the same chunks.
+    pub fn stream_like(&self, contents: Option<Arc<dyn Contents>>) -> StreamWriter<'_> {
+        self.following(|reader, limit| Following::searching(reader, limit, contents))
+    }
+
+    fn following(&self, new: impl FnOnce(Arc<ChunkReader>, u8) -> Following) -> StreamWriter<'_> {
+        let limit = self.repo.config().delta_depth;
+        let following = self.bases.as_ref().map(|reader| Box::new(new(reader.clone(), limit)));
         StreamWriter::new(self, following)
     }
 

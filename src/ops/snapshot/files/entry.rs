@@ -71,7 +71,7 @@ impl Output<'_> {
         id
     }
 
-    /// Reads a file, holes as holes, beside what an earlier snapshot had of it.
+    /// Reads a file, holes as holes, beside what it held earlier, if that is known.
     pub fn read(&self, source: &mut Source, earlier: Vec<ListEntry>) -> Result<Content, repo::Error> {
         let Output::Session { session, .. } = self else {
             let len = source.stat().size;

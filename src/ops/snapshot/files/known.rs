@@ -8,12 +8,13 @@
 use crate::base::id::ChunkId;
 use crate::base::kind::ChunkKind;
 use crate::base::monitor::Monitor;
+use crate::files::stat::Stat;
 use crate::format::list::ListEntry;
 use crate::format::node::{Node, NodeType};
 use crate::ops::snapshot::files::entry::Output;
 use crate::ops::snapshot::files::rows::Rows;
 use crate::repo;
-use crate::repo::index::{FileCache, FolderKey};
+use crate::repo::index::{FileCache, FileKey, FolderKey};
 use crate::repo::read::ChunkReader;
 use crate::vfs::Children;
 
@@ -73,6 +74,11 @@ impl Earlier {
         self.rows.as_ref().is_some_and(|rows| rows.listing.certain)
     }
 
+    /// Whether the cache has nothing of the folder, so that whatever was found last is from the parent.
+    pub fn is_uncached(&self) -> bool {
+        self.rows.is_none()
+    }
+
     /// The record of what was found last, if it was in the cache; and what `Known::store` needs.
     pub fn parts(&mut self) -> (Option<&Rows>, &mut Kept) {
         (self.rows.as_ref(), &mut self.kept)
@@ -128,6 +134,27 @@ impl Known<'_> {
             let chunk = self.cache.as_ref()?.chunk(listing, place);
             self.in_cache(chunk)?
         })
+    }
+
+    /// The content that the file `stat` is to follow, of which an earlier snapshot knew `node` under its name:
+    /// what it held when it was read last, were it by another name; or else what the node has.
+    pub fn followed(&mut self, node: Option<Node>, stat: &Stat) -> Vec<ListEntry> {
+        let key = key_of(stat);
+        let is_moved = match &node {
+            None => true,
+            // One that is known to be another, which took over the name.
+            Some(node) => key.born.is_some() && node.meta.inode.is_some_and(|inode| inode != stat.inode),
+        };
+        let moved = self.cache.as_ref().filter(|_| is_moved).map(|cache| cache.content(key, stat.size));
+        let moved = moved.and_then(|found| self.in_cache(found)).flatten();
+        moved.or(node.map(|node| node.content)).unwrap_or_default()
+    }
+
+    /// Keeps what the file `stat` holds, for when it is moved.
+    pub fn keep(&mut self, stat: &Stat, content: &[ListEntry]) {
+        if self.keeps && stat.kind == NodeType::File {
+            self.put(|cache| cache.put_content(key_of(stat), stat.size, content));
+        }
     }
 
     /// Finds the folders in the parent's tree, from the first that nobody has asked for there.
@@ -228,6 +255,10 @@ impl Known<'_> {
         let put = self.cache.as_mut().map_or(Ok(()), put);
         self.in_cache(put);
     }
+}
+
+fn key_of(stat: &Stat) -> FileKey {
+    FileKey { inode: stat.inode, born: stat.btime.map(|time| time.0) }
 }
 
 impl Cursor {

@@ -402,6 +402,9 @@ impl<'a> Walk<'a> {
         };
         if let Some(mut node) = earlier.take_if(|_| unchanged) {
             self.counts.unchanged += 1;
+            if self.earlier.last().is_some_and(Earlier::is_uncached) {
+                self.known.keep(stat, &node.content);
+            }
             let atime = self.request.with_atime.then_some(stat.atime);
             let link_group = self.links.group(stat);
             if (&node.meta.atime, &node.meta.link_group) == (&atime, &link_group) {
@@ -412,8 +415,8 @@ impl<'a> Walk<'a> {
         }
         let looked = match stat.kind {
             NodeType::File => {
-                let content = earlier.map(|node| node.content);
-                self.file(name, stat, content.unwrap_or_default())?
+                let earlier = self.known.followed(earlier, stat);
+                self.file(name, stat, earlier)?
             }
             _ => self.other(name, stat)?,
         };
@@ -444,7 +447,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A regular file that has to be read, beside what an earlier snapshot had of it.
+    /// A regular file that has to be read, beside what it held earlier.
     fn file(&mut self, name: &[u8], stat: &Stat, earlier: Vec<ListEntry>) -> Result<Looked<'a>, Error> {
         if let Some(node) = self.links.other_name(name, stat)? {
             return Ok(Looked::Node(Box::new(node)));
@@ -463,6 +466,9 @@ impl<'a> Walk<'a> {
         let mut node =
             Node::with_content(name, NodeType::File, content.entries).map_err(repo::Error::from)?;
         node.meta = FileMeta { link_group: self.links.group(&stat), ..described.meta };
+        if content.failure.is_none() {
+            self.known.keep(&stat, &node.content);
+        }
         described.problems.iter().chain(&content.failure).for_each(|error| self.problem_of(&mut node, error));
         self.counts.read_bytes += content.read;
         let finished = match source.finish() {
