@@ -39,19 +39,19 @@ fn summary(runs: &[Run]) -> String {
     for run in runs {
         let first = added_first(run);
         let last = run.days.len() as u32;
-        let of_first = |days| 100.0 * mean(added(run, days).map(|(added, _)| added / first));
-        let of_day = 100.0 * mean(added(run, 51..=last).map(|(added, whole)| added / whole));
+        let of_first = |days| mean(added(run, days).map(|(added, _)| 100.0 * added / first));
+        let of_day = mean(added(run, 51..=last).map(|(added, whole)| 100.0 * added / whole));
         let highest = added(run, 2..=last).map(|(added, whole)| 100.0 * added / whole).fold(0.0, f64::max);
         let links = mean(run.days.iter().skip(50).map(|day| day.reach.mean));
         let most = run.days.iter().map(|day| day.reach.max).max().unwrap_or_default();
         let speed = |day| read_on(run, day).zip(read_on(run, 1)).map(|(then, first)| then / first);
         let row = [
             format!("{:.2}", first / 1e6),
-            format!("{:.2}", of_first(2..=50)),
-            format!("{:.2}", of_first(51..=last)),
-            format!("{of_day:.2}"),
+            fixed(of_first(2..=50), 2),
+            fixed(of_first(51..=last), 2),
+            fixed(of_day, 2),
             format!("{highest:.1}"),
-            format!("{links:.1}"),
+            fixed(links, 1),
             most.to_string(),
             number(speed(10)),
             number(speed(last)),
@@ -100,9 +100,15 @@ fn decoded_on(run: &Run, day: u32) -> Option<f64> {
     run.days.get(day as usize - 1).map(|day| day.reach.decoded)
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+/// None of no values.
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    if count > 0.0 { sum / count } else { 0.0 }
+    (count > 0.0).then_some(sum / count)
+}
+
+/// With so many decimal places.
+fn fixed(value: Option<f64>, places: usize) -> String {
+    value.map(|value| format!("{value:.places$}")).unwrap_or_default()
 }
 
 /// With three digits or so.
