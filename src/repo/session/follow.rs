@@ -112,12 +112,7 @@ impl Following {
             self.follow_from(last);
         }
         self.feed();
-        if let Rest::Packed(packed) = &mut self.rest
-            && self.follow.is_at_end()
-            && packed.advance(len)
-        {
-            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
-        }
+        self.feed_packed(len);
         let bases = self.follow.missed(len);
         // What was only guessed to be followed, and does not look alike, costs more time than it saves.
         if self.search.is_some() && self.follow.is_lost() {
@@ -202,6 +197,19 @@ impl Following {
                     self.follow.push_gap(len);
                 }
             }
+        }
+    }
+
+    /// Hands over what comes next in the pack that is followed, where a chunk of `len` bytes comes in the new
+    /// content: all that is near if the place is lost, so that it can be found there.
+    fn feed_packed(&mut self, len: u32) {
+        let Rest::Packed(packed) = &mut self.rest else { return };
+        let is_lost = self.follow.is_lost();
+        while if is_lost { self.follow.wants_more() } else { self.follow.is_at_end() } {
+            if !packed.advance(len) {
+                return;
+            }
+            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
         }
     }
 }
