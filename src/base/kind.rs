@@ -56,7 +56,7 @@ byte_enum!(
         Raw = 0,
         /// One zstd frame.
         Zstd = 1,
-        /// One zstd frame with the segment's bases as prefix (a delta). Reserved.
+        /// One zstd frame with the segment's bases as prefix (a delta).
         Prefix = 2,
         /// One zstd frame with a dictionary chunk, the segment's only base. Reserved.
         Dictionary = 3,

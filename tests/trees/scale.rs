@@ -19,6 +19,9 @@ const TIMES: usize = 10;
 const MORE: u64 = 24 << 20;
 /// The same for `diff`, which holds what may have been renamed, up to a limit.
 const MORE_IN_DIFF: u64 = 96 << 20;
+/// What the program takes for anything. The last moments of a run that ends within milliseconds, as `find` on
+/// the small tree does, are not always seen.
+const LEAST: u64 = 12 << 20;
 
 /// Runs the program; the most memory that was resident in it. The kernel keeps the peak, so looking
 /// every now and then misses none but one of the last moment.
@@ -84,6 +87,9 @@ fn memory_does_not_grow_with_the_number_of_entries() {
     for ((what, small), (_, large)) in small.iter().zip(&large) {
         assert!(*large > 1 << 20, "{what}: its memory was not seen");
         let more = if *what == "diff" { MORE_IN_DIFF } else { MORE };
-        assert!(*large < small + more, "{what}: {small} bytes, and {large} with {TIMES} times the entries");
+        assert!(
+            *large < small.max(&LEAST) + more,
+            "{what}: {small} bytes, and {large} with {TIMES} times the entries"
+        );
     }
 }

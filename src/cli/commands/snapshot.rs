@@ -280,14 +280,8 @@ pub(super) struct Document<'a> {
     sources: &'a [String],
     end_unverified: bool,
     incomplete: bool,
-    stats: MadeStats,
-}
-
-/// Its figures: those that it carries, and what only this run knows.
-#[derive(Serialize)]
-struct MadeStats {
-    #[serde(flatten)]
-    carried: StatsDocument,
+    stats: StatsDocument,
+    /// What was read from the repository for the sake of deltas: this run alone knows.
     base_fetched_bytes: u64,
 }
 
@@ -303,10 +297,8 @@ pub(super) fn document<'a>(made: &'a Made, provenance: &'a ops::snapshot::Proven
         sources: &made.sources,
         end_unverified: made.end_unverified,
         incomplete: made.incomplete,
-        stats: MadeStats {
-            carried: StatsDocument::new(&made.stats(), made.added_bytes()),
-            base_fetched_bytes: made.added.base_fetched_bytes,
-        },
+        stats: StatsDocument::new(&made.stats(), made.added_bytes()),
+        base_fetched_bytes: made.added.base_fetched_bytes,
     }
 }
 
