@@ -61,6 +61,12 @@ impl ChunkReader {
         Ok(found)
     }
 
+    /// Bytes of plaintext in a segment, if it is known.
+    pub fn plain_len(&self, (pack, segment): SegmentKey) -> Option<usize> {
+        let pack = self.pack(pack).ok()?;
+        segment_of(&pack, segment).ok().map(|segment| segment.plain_len as usize)
+    }
+
     /// Appends a data chunk from a copy less deep than `below`, its id recomputed. Neighbours are cheap
     /// when they are asked for in order, by any number of threads.
     pub fn append_base(
@@ -205,6 +211,7 @@ impl ChunkReader {
     ) -> Result<Vec<u8>, Error> {
         let segment = segment_of(pack, place.segment)?;
         let mut prefix = way.store.buffer()?;
+        prefix.clear();
         let way = match way.verify {
             Verify::Last => Way { verify: Verify::Nothing, ..way },
             Verify::Nothing | Verify::All => way,

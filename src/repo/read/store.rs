@@ -12,7 +12,7 @@ use crate::repo::read::source::Source;
 use crate::repo::{Error, Repository};
 
 /// Plaintext that is kept: what two threads need around their places in each of some twenty links.
-const PLAIN_KEPT: usize = 36 << 20;
+const PLAIN_KEPT: usize = 24 << 20;
 /// Buffers that are kept for what is decoded next.
 const SPARE: usize = 4;
 /// Damaged segments that are remembered.
@@ -163,11 +163,10 @@ impl Store {
         }
     }
 
-    /// An empty buffer, with room if there was one to spare.
+    /// A buffer with anything in it, if there was one to spare: what is decoded into it need not be zeroed
+    /// before.
     pub fn buffer(&self) -> Result<Vec<u8>, Error> {
-        let mut buffer = lock(&self.spare)?.pop().unwrap_or_default();
-        buffer.clear();
-        Ok(buffer)
+        Ok(lock(&self.spare)?.pop().unwrap_or_default())
     }
 
     /// Gives a buffer back.

@@ -12,6 +12,11 @@ use crate::repo::pack::Scratch;
 use crate::repo::read::ChunkReader;
 use crate::repo::session::pending::Segment;
 
+/// A segment this many times as long as what would be coded against a part of it is not decoded for that:
+/// of a single short file that changed, among many that lie in one segment, a delta saves less than it
+/// costs.
+const FAR_LONGER: usize = 64;
+
 /// Codes deltas. One per thread; nothing is allocated per segment.
 pub struct Deltas {
     reader: Arc<ChunkReader>,
@@ -48,8 +53,13 @@ impl Deltas {
         })
     }
 
-    /// Codes `segment`; the frame's length, or `None` if none of its bases is at hand.
+    /// Codes `segment`; the frame's length, or `None` if none of its bases is at hand, or they are too much
+    /// to read for it.
     pub fn code(&mut self, segment: &Segment) -> Result<Option<usize>, Error> {
+        let base_len = segment.base_segment.and_then(|base| self.reader.plain_len(base));
+        if base_len.is_some_and(|len| len > FAR_LONGER * segment.plain.len()) {
+            return Ok(None);
+        }
         self.gather(segment)?;
         if self.bases.is_empty() {
             return Ok(None);

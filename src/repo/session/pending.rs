@@ -29,7 +29,7 @@ pub struct Segment {
     /// How deep a chain it makes, if it is coded against its bases; zero if it has none.
     pub depth: u8,
     /// The segment that its bases lie in.
-    base_segment: Option<SegmentKey>,
+    pub base_segment: Option<SegmentKey>,
     /// What follows the last base.
     after: Option<Base>,
 }
