@@ -30,6 +30,8 @@ pub const CHANGED: &str = "file tree, 1 % of files changed";
 pub const RESTORE: &str = "file tree, restored";
 /// What differs between two snapshots.
 pub const DIFF: &str = "file tree, two snapshots compared";
+/// The next version of the tree, at its place; what it adds is what is stored.
+pub const NEXT: &str = "file tree, its next version";
 /// What does not compress.
 pub const PHOTOS: &str = "photos, first";
 
@@ -50,6 +52,7 @@ enum Number {
     Again = 2,
     Changed = 3,
     Photos = 4,
+    Next = 5,
 }
 
 /// What is snapshotted.
@@ -57,6 +60,8 @@ struct Trees {
     tree: PathBuf,
     files: Vec<PathBuf>,
     photos: PathBuf,
+    /// The tree's next version, if there is one.
+    next: Option<PathBuf>,
 }
 
 /// Measures all of it.
@@ -76,7 +81,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     }
     fs::remove_dir_all(&trees.tree)?;
     fs::remove_dir_all(&trees.photos)?;
-    Ok(())
+    trees.next.map_or(Ok(()), |next| Ok(fs::remove_dir_all(next)?))
 }
 
 /// Enters everybody into the table, in order.
@@ -92,7 +97,8 @@ fn enter(bench: &mut Bench, contenders: &[Contender]) {
         (DIFF, None),
         (PHOTOS, Some(TAR)),
     ];
-    for (task, floor) in floors {
+    let next = bench.args.next_tree.iter().map(|_| (NEXT, None));
+    for (task, floor) in floors.into_iter().chain(next) {
         if let Some(floor) = floor {
             bench.report.floor(task, floor);
         }
@@ -139,7 +145,20 @@ fn play(
         }
     })?;
     trees.photos()?.iter().try_for_each(|file| warm(file))?;
-    snapshot(bench, contenders, PHOTOS, &trees.photos, Number::Photos)
+    snapshot(bench, contenders, PHOTOS, &trees.photos, Number::Photos)?;
+    let Some(next) = &trees.next else { return Ok(()) };
+    exchange(&trees.tree, next)?;
+    let measured = snapshot(bench, contenders, NEXT, &trees.tree, Number::Next);
+    exchange(&trees.tree, next)?;
+    measured
+}
+
+/// Each folder takes the place of the other.
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let aside = one.with_extension("aside");
+    fs::rename(one, &aside)?;
+    fs::rename(other, one)?;
+    fs::rename(&aside, other)
 }
 
 /// A snapshot of a tree by everybody who can make this one.
@@ -162,8 +181,9 @@ fn snapshot(
             return Ok(false);
         }
         let stored = engine.stored()?;
-        // What photos take is told alone: a store holds the tree by then.
-        bench.report.stored(task, name, if task == PHOTOS { stored - before.min(stored) } else { stored });
+        // What these take is told alone: a store holds the tree by then.
+        let is_alone = [PHOTOS, NEXT].contains(&task);
+        bench.report.stored(task, name, if is_alone { stored - before.min(stored) } else { stored });
         Ok(true)
     })
 }
@@ -214,9 +234,7 @@ impl Trees {
             Some(source) => {
                 bench.say("copying the tree");
                 let source = source.canonicalize()?;
-                let mut copy = Command::new("cp");
-                copy.arg("-a").arg(&source).arg(&tree);
-                bench.run(Run::new(copy))?;
+                copy(bench, &source, &tree)?;
                 source.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
             }
             None => {
@@ -230,13 +248,19 @@ impl Trees {
         let bytes = regular_files(&tree, &mut files)?;
         files.sort();
         bench.report.tree(&what, files.len(), bytes);
+        let next = bench.args.next_tree.clone().map(|source| (source, bench.path("next-tree")));
+        if let Some((source, place)) = &next {
+            bench.say("copying its next version");
+            copy(bench, &source.canonicalize()?, place)?;
+            bench.report.works(NEXT, Work::Bytes(regular_files(place, &mut Vec::new())?));
+        }
         bench.say("making up photos");
         let photo_bytes = make_photos(&photos, bench.size())?;
         for task in [FIRST, AGAIN, CHANGED, RESTORE] {
             bench.report.works(task, Work::Bytes(bytes));
         }
         bench.report.works(PHOTOS, Work::Bytes(photo_bytes));
-        Ok(Trees { tree, files, photos })
+        Ok(Trees { tree, files, photos, next: next.map(|(_, place)| place) })
     }
 
     /// What any program does that looks at each entry once.
@@ -294,6 +318,12 @@ impl Write for Splitter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn copy(bench: &mut Bench, source: &Path, target: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(source).arg(target);
+    bench.run(Run::new(copy)).map(drop)
 }
 
 /// All regular files below `folder`; their bytes.

@@ -76,6 +76,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub tree: Option<PathBuf>,
 
+    /// Its next version, for `files`: what each adds for it is told
+    #[arg(long, value_name = "DIR", requires = "tree")]
+    pub next_tree: Option<PathBuf>,
+
     /// How often each is run; the median counts
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,

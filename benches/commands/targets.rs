@@ -91,6 +91,7 @@ pub fn all(report: &Report) -> Vec<Target> {
         (files::RESTORE, NAME, 150.0),
         (files::DIFF, NAME, 150.0),
         (files::PHOTOS, NAME, 150.0),
+        (files::NEXT, NAME, 200.0),
         (latency::TASK, latency::SLOW, 150.0),
         (days::USUAL.next, NAME, 200.0),
         (days::EVERYWHERE.next, NAME, 200.0),
@@ -133,13 +134,14 @@ fn of_days(report: &Report, tasks: &Tasks) -> [(&'static str, &'static str, Opti
 }
 
 /// What is wanted of file trees: the target's name, unit, upper bound, and what was measured.
-fn of_trees(report: &Report) -> [(&'static str, &'static str, f64, Option<f64>); 6] {
+fn of_trees(report: &Report) -> [(&'static str, &'static str, f64, Option<f64>); 7] {
     let (ratio, seconds) = (|task| report.ratio(task, NAME), |task| report.seconds(task, NAME));
     // The files that changed are to take no more than their share of the first snapshot.
     let beyond = seconds(files::CHANGED).zip(seconds(files::FIRST)).map(|(all, first)| all - first / 100.0);
     let changed = beyond.zip(seconds(files::AGAIN)).map(|(beyond, again)| beyond / again);
     // A bound in bytes is one for a tree that everybody can have.
     let stored = report.size(files::FIRST, NAME).filter(|_| report.tree_name() == KERNEL);
+    let next = report.size(files::NEXT, NAME).filter(|_| report.tree_name() == KERNEL);
     [
         ("first tree against tar and zstd", "×", 1.0, ratio(files::FIRST)),
         ("its stored size", "MB", 220.0, stored.map(|bytes| bytes / 1e6)),
@@ -147,5 +149,6 @@ fn of_trees(report: &Report) -> [(&'static str, &'static str, f64, Option<f64>);
         ("1 % changed, less its share, against unchanged", "×", 1.5, changed),
         ("restored tree against cp -a", "×", 1.2, ratio(files::RESTORE)),
         ("two trees compared", "s", 0.5, seconds(files::DIFF)),
+        ("what the next version adds", "MB", 75.0, next.map(|bytes| bytes / 1e6)),
     ]
 }
