@@ -22,6 +22,8 @@ use crate::vfs::{Entry, EntryKind, View, read_nodes};
 
 /// What is usually kept of chunks that were searched, in bytes.
 pub const KEPT_MAX: usize = 64 << 20;
+/// What the allocator adds to an entry, its name, and what its metadata points to.
+const ALLOCATIONS: usize = 64;
 /// What a chunk costs that nothing was found in: its key and its place in the table.
 const CHUNK_COST: usize = 128;
 
@@ -112,7 +114,7 @@ impl Found {
     fn cost(&self) -> usize {
         let xattrs = self.meta.xattrs.iter().map(|x| size_of_val(x) + x.name.len() + x.value.len());
         let link = self.meta.link_target.as_ref().map_or(0, Vec::len);
-        size_of::<Step>() + 64 + self.name.len() + link + xattrs.sum::<usize>()
+        size_of::<Step>() + size_of::<Self>() + ALLOCATIONS + self.name.len() + link + xattrs.sum::<usize>()
     }
 }
 
