@@ -12,6 +12,7 @@ pub mod connect;
 pub mod dump;
 pub mod error;
 pub mod globals;
+pub mod lsn;
 pub mod process;
 pub mod restore;
 pub mod server;
