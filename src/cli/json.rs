@@ -179,6 +179,7 @@ pub mod tests {
             program: Some("kamba-vault 0.1.0".into()),
             parent: Some(SessionId([0x2a; 16])),
             description: None,
+            base: None,
             unknown: Unknown::default(),
         }
     }

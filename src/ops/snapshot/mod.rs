@@ -21,6 +21,7 @@ use crate::base::id::SessionId;
 use crate::base::monitor::Monitor;
 use crate::codec::Level;
 use crate::format::attrs::Unknown;
+use crate::format::base_backup::BaseBackup;
 use crate::format::list::ListEntry;
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::{FLAG_END_UNVERIFIED, FLAG_INCOMPLETE, RootBody, SnapshotKind, Stats};
@@ -99,6 +100,8 @@ struct Gathered {
     items: u64,
     end_unverified: bool,
     incomplete: bool,
+    /// The cluster that it is a base backup of.
+    base: Option<BaseBackup>,
 }
 
 /// Runs `gather` in a session and commits what it made; without one, nothing is committed.
@@ -187,6 +190,7 @@ fn root_body(
         program: Some(provenance.program.clone()),
         parent: None,
         description: provenance.description.clone(),
+        base: gathered.base.clone(),
         unknown: Unknown::default(),
     }
 }

@@ -83,6 +83,11 @@ impl Following {
         Following { reader, limit, rest, follow: Follow::default(), search: None, copies: IdMap::default() }
     }
 
+    /// The same for a content whose bytes stay where they are.
+    pub fn fixed(reader: Arc<ChunkReader>, limit: u8, entries: Vec<ListEntry>) -> Self {
+        Following { follow: Follow::fixed(), ..Following::new(reader, limit, entries) }
+    }
+
     /// Follows what has the same chunks: one of `contents`, or else what lies beside them in a pack.
     pub fn searching(reader: Arc<ChunkReader>, limit: u8, contents: Option<Arc<dyn Contents>>) -> Self {
         let search = Some(Search { contents, last: None });

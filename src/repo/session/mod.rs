@@ -224,6 +224,13 @@ impl Session {
         self.following(|reader, limit| Following::searching(reader, limit, contents))
     }
 
+    /// Begins a stream that is cut every `len` bytes, each range of which is coded against what stands at
+    /// the same offset of `entries`: for what changes in place, as the pages of a relation do.
+    pub fn ranges_after(&self, entries: Vec<ListEntry>, len: u32) -> StreamWriter<'_> {
+        let len = len.clamp(1, self.chunker.settings().max());
+        self.following(|reader, limit| Following::fixed(reader, limit, entries)).in_ranges(len)
+    }
+
     fn following(&self, new: impl FnOnce(Arc<ChunkReader>, u8) -> Following) -> StreamWriter<'_> {
         let limit = self.repo.config().delta_depth;
         let following = self.bases.as_ref().map(|reader| Box::new(new(reader.clone(), limit)));
