@@ -5,6 +5,7 @@
 mod delta;
 mod follow;
 mod lease;
+mod order;
 mod pending;
 mod pipeline;
 mod stream;
