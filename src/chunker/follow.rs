@@ -174,11 +174,6 @@ impl Follow {
         found.is_some()
     }
 
-    /// Whether the place is behind all of the earlier content that was pushed.
-    pub fn is_at_end(&self) -> bool {
-        self.next >= self.first + self.window.len() as u64
-    }
-
     /// Whether the place is lost: of the last new chunks too few ended near an earlier end.
     pub fn is_lost(&self) -> bool {
         self.settled.count_ones() < SETTLED

@@ -158,12 +158,14 @@ fn a_stream_of_another_name_follows_what_it_begins_like() {
     let mut table = Table::new(12_000);
     snapshot(&vault.repo, "orders", &with_head(&table)).unwrap();
     let mut made = Vec::new();
-    for name in ["purchases", "sales"] {
+    // By the second day what is found lies in two packs, and where the place is lost between them it takes
+    // eight chunks to be found again: of so few, most.
+    for (name, share) in [("purchases", 50), ("sales", 20)] {
         table.pass_day();
         let text = with_head(&table);
         let day = snapshot(&vault.repo, name, &text).unwrap();
         assert!(day.added.new_bytes > 500_000, "{:?}", day.added);
-        assert!(day.added.delta_bytes > day.added.new_bytes / 5 * 4, "{:?}", day.added);
+        assert!(day.added.delta_bytes * 100 > day.added.new_bytes * share, "{:?}", day.added);
         made.push((day.id, name, text));
     }
     for vault in [vault.elsewhere(), vault] {
