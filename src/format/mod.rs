@@ -13,6 +13,7 @@ pub mod index;
 pub mod keyring;
 pub mod keyslot;
 pub mod lease;
+pub mod ledger;
 pub mod list;
 pub mod name;
 pub mod node;
@@ -21,6 +22,7 @@ pub mod root;
 pub mod sealed;
 pub mod signers;
 pub mod tree;
+pub mod wal;
 pub mod wire;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
 //! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`
 //! writes, `globals` prepares what belongs to no database, `sql` knows quotes; `cluster` is a throwaway
-//! server and `shop` a database to try things on.
+//! server and `shop` a database to try things on; `wal` knows the files of the write-ahead log.
 
 pub mod archive;
 pub mod cluster;
@@ -20,3 +20,4 @@ pub mod shop;
 mod sql;
 pub mod tools;
 pub mod version;
+pub mod wal;
