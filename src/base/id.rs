@@ -86,6 +86,12 @@ id_type!(
     /// A signer: the first 16 bytes of BLAKE3 over its Ed25519 public key; zero for "unsigned".
     SignerId, 16);
 id_type!(
+    /// The name of a WAL object: a keyed hash of the cluster's identifier and the file's name.
+    WalId, 32);
+id_type!(
+    /// The name of a WAL ledger: random.
+    LedgerId, 16);
+id_type!(
     /// A keyslot's name: the first 16 bytes of BLAKE3 over its stored bytes.
     SlotId, 16);
 

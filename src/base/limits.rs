@@ -93,6 +93,21 @@ pub const DERIVATIONS_MAX: usize = 256;
 /// Longest passphrase in bytes.
 pub const PASSPHRASE_MAX: usize = 1024;
 
+/// Bytes of a file of PostgreSQL's WAL: the largest segment a cluster can have.
+pub const WAL_FILE_MAX: u64 = 1 << 30;
+/// Segment sizes that a cluster can have; each a power of two.
+pub const WAL_SEGMENT_SIZES: std::ops::RangeInclusive<u32> = 1 << 20..=1 << 30;
+/// Frames of one WAL object: their rows fit its head.
+pub const WAL_FRAMES_MAX: usize = 64;
+/// Least plaintext of a frame of a WAL object: a usual segment is sixteen, enough for all cores.
+pub const WAL_FRAME_MIN: u32 = 1 << 20;
+/// Most plaintext of a frame of a WAL object: what the codec takes at one go.
+pub const WAL_FRAME_MAX: u32 = SEGMENT_PLAIN_MAX;
+/// Bytes of the name of a file of WAL: PostgreSQL's longest has 40.
+pub const WAL_NAME_MAX: usize = 64;
+/// Largest WAL object: the head, and the largest file in raw frames.
+pub const WAL_OBJECT_MAX: u64 = WAL_FILE_MAX + (64 << 10);
+
 /// Memory that packs waiting for upload may take.
 pub const UPLOAD_BUFFERS: usize = 3;
 

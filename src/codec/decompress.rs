@@ -34,6 +34,14 @@ impl Decompressor {
         if got == want { Ok(()) } else { Err(Error::Length { got: got as u64, want: want as u64 }) }
     }
 
+    /// Decodes the frame `coded` to exactly as many bytes as `out` has.
+    pub fn zstd_into(&mut self, coded: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        one_frame(coded)?;
+        let want = out.len() as u64;
+        let got = self.context()?.decompress_to_buffer(coded, out).map_err(|e| Error::Zstd(e.to_string()))?;
+        if got as u64 == want { Ok(()) } else { Err(Error::Length { got: got as u64, want }) }
+    }
+
     fn context(&mut self) -> Result<&mut bulk::Decompressor<'static>, Error> {
         if self.context.is_none() {
             let fail = |e: std::io::Error| Error::Zstd(e.to_string());

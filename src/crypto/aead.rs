@@ -30,6 +30,8 @@ pub enum Domain {
     LastFrame = 4,
     /// The keyring of a keyslot.
     Keyring = 5,
+    /// A frame of a WAL object.
+    WalFrame = 6,
 }
 
 /// Where a sealed thing stands.

@@ -39,6 +39,8 @@ pub mod context {
     pub const COPY_KEY: &str = "kamba-vault v1 copy key";
     /// The randomness of one encapsulation.
     pub const EPHEMERAL: &str = "kamba-vault v1 ephemeral";
+    /// The key that WAL objects' names are made with, from the id key of lists.
+    pub const WAL_NAME: &str = "kamba-vault v1 wal name";
     /// Domain of signatures.
     pub const SIGNATURE: &str = "kamba-vault v1 signature";
 }

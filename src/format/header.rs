@@ -41,12 +41,14 @@ pub enum Kind {
     Mark = 9,
     /// Tags, holds and notes. Reserved.
     Annotation = 10,
-    /// A PostgreSQL WAL segment. Reserved.
+    /// A file of PostgreSQL's WAL.
     Wal = 11,
     /// A fenced session, in the place of its snapshot.
     Tombstone = 12,
     /// Recovery data of another object. Reserved.
     Parity = 13,
+    /// Which WAL segments were durable.
+    WalLedger = 14,
 }
 
 impl Kind {
@@ -71,6 +73,7 @@ impl Kind {
             11 => Kind::Wal,
             12 => Kind::Tombstone,
             13 => Kind::Parity,
+            14 => Kind::WalLedger,
             _ => return None,
         })
     }

@@ -14,6 +14,7 @@ pub mod index;
 pub mod keyring;
 pub mod keyslot;
 pub mod lease;
+pub mod ledger;
 pub mod list;
 pub mod name;
 pub mod node;
@@ -22,6 +23,7 @@ pub mod root;
 pub mod sealed;
 pub mod signers;
 pub mod tree;
+pub mod wal;
 pub mod wire;
 
 #[cfg(test)]

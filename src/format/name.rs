@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::base::id::{ObjectHash, PackId, RepositoryId, SessionId, SlotId, unhex};
+use crate::base::id::{LedgerId, ObjectHash, PackId, RepositoryId, SessionId, SlotId, WalId, unhex};
 use crate::base::kind::PackKind;
 
 /// The name of the repository's configuration.
@@ -22,8 +22,14 @@ pub const INDEX: &str = "index/";
 pub const ROOTS: &str = "roots/";
 /// Prefix of leases.
 pub const LEASES: &str = "leases/";
+/// Prefix of WAL objects and, in a folder of their own, WAL ledgers.
+pub const WAL: &str = "wal/";
+/// Prefix of WAL ledgers.
+pub const LEDGERS: &str = "wal/ledger/";
+/// The same below the prefix of WAL objects: no two hexadecimal digits, so no folder of theirs.
+const LEDGER_FOLDER: &str = "ledger/";
 /// Prefixes that later versions use: what lies there is none of our business, and not garbage.
-pub const RESERVED: [&str; 4] = [MARKS, "notes/", "wal/", "parity/"];
+pub const RESERVED: [&str; 3] = [MARKS, "notes/", "parity/"];
 /// Prefix of marks, which later versions make: where there are some, this version must not write.
 pub const MARKS: &str = "marks/";
 /// Prefix of the scratch objects with which `init` finds out what a backend does.
@@ -47,6 +53,10 @@ pub enum ObjectName {
     Root(SessionId),
     /// A session's lease; the counter tells its refreshments apart.
     Lease(SessionId, u32),
+    /// A file of PostgreSQL's WAL.
+    Wal(WalId),
+    /// A statement that WAL segments were durable.
+    Ledger(LedgerId),
 }
 
 impl ObjectName {
@@ -62,14 +72,18 @@ impl ObjectName {
                 let (repository, generation) = rest.split_once('-')?;
                 Some(ObjectName::Signers(RepositoryId::from_hex(repository)?, parse_u32(generation)?))
             }
-            DATA => parse_fanned(rest).map(|id| ObjectName::Pack(PackKind::Data, id)),
-            META => parse_fanned(rest).map(|id| ObjectName::Pack(PackKind::Meta, id)),
+            DATA => parse_fanned(rest).map(|id| ObjectName::Pack(PackKind::Data, PackId(id))),
+            META => parse_fanned(rest).map(|id| ObjectName::Pack(PackKind::Meta, PackId(id))),
             INDEX => ObjectHash::from_hex(rest).map(ObjectName::Index),
             ROOTS => SessionId::from_hex(rest).map(ObjectName::Root),
             LEASES => {
                 let (session, counter) = rest.split_once('-')?;
                 Some(ObjectName::Lease(SessionId::from_hex(session)?, parse_u32(counter)?))
             }
+            WAL => match rest.strip_prefix(LEDGER_FOLDER) {
+                Some(id) => LedgerId::from_hex(id).map(ObjectName::Ledger),
+                None => parse_fanned(rest).map(|id| ObjectName::Wal(WalId(id))),
+            },
             _ => None,
         }
     }
@@ -90,6 +104,11 @@ impl fmt::Display for ObjectName {
             ObjectName::Index(id) => write!(f, "{INDEX}{id}"),
             ObjectName::Root(session) => write!(f, "{ROOTS}{session}"),
             ObjectName::Lease(session, counter) => write!(f, "{LEASES}{session}-{counter:08x}"),
+            ObjectName::Wal(id) => {
+                let hex = id.to_hex();
+                write!(f, "{WAL}{}/{hex}", &hex[..2])
+            }
+            ObjectName::Ledger(id) => write!(f, "{LEDGERS}{id}"),
         }
     }
 }
@@ -122,6 +141,16 @@ pub fn lease_name(session: &SessionId, counter: u32) -> String {
     ObjectName::Lease(*session, counter).to_string()
 }
 
+/// The name of a WAL object.
+pub fn wal_name(id: &WalId) -> String {
+    ObjectName::Wal(*id).to_string()
+}
+
+/// The name of a WAL ledger.
+pub fn ledger_name(id: &LedgerId) -> String {
+    ObjectName::Ledger(*id).to_string()
+}
+
 /// The name of a keyslot.
 pub fn keyslot_name(slot: &SlotId) -> String {
     ObjectName::KeySlot(*slot).to_string()
@@ -141,9 +170,10 @@ fn parse_u32(hex: &str) -> Option<u32> {
     unhex::<4>(hex).map(u32::from_be_bytes)
 }
 
-fn parse_fanned(rest: &str) -> Option<PackId> {
+/// An id below a folder that is called by its first two digits.
+fn parse_fanned(rest: &str) -> Option<[u8; 32]> {
     let (fan, id) = rest.split_once('/')?;
-    if id.get(..2) == Some(fan) { PackId::from_hex(id) } else { None }
+    if id.get(..2) == Some(fan) { unhex(id) } else { None }
 }
 
 #[cfg(test)]
@@ -162,6 +192,8 @@ mod tests {
             any::<[u8; 32]>().prop_map(|id| ObjectName::Index(ObjectHash(id))),
             any::<[u8; 16]>().prop_map(|id| ObjectName::Root(SessionId(id))),
             any::<([u8; 16], u32)>().prop_map(|(id, n)| ObjectName::Lease(SessionId(id), n)),
+            any::<[u8; 32]>().prop_map(|id| ObjectName::Wal(WalId(id))),
+            any::<[u8; 16]>().prop_map(|id| ObjectName::Ledger(LedgerId(id))),
         ]
     }
 
@@ -201,6 +233,9 @@ mod tests {
         }
         let pack = format!("data/ac/{}", "ab".repeat(32));
         assert_eq!(ObjectName::parse(&pack), None);
-        assert!(is_reserved("wal/00/ff") && !is_reserved("walrus"));
+        assert_eq!(wal_name(&WalId([0xcd; 32])), format!("wal/cd/{}", "cd".repeat(32)));
+        assert_eq!(ledger_name(&LedgerId([3; 16])), format!("wal/ledger/{}", "03".repeat(16)));
+        assert_eq!(ObjectName::parse(&format!("wal/cc/{}", "cd".repeat(32))), None);
+        assert!(is_reserved("parity/00/ff") && !is_reserved("wal/00/ff"));
     }
 }

@@ -1,12 +1,12 @@
-//! The outer shape of small objects (configuration, signers, snapshot, tombstone, lease): header, a
-//! clear part, a sealed part, and a signature over everything before it. Keys are left to the layer
-//! above.
+//! The outer shape of small objects (configuration, signers, snapshot, tombstone, lease, WAL ledger) and of
+//! a WAL object's head: header, a clear part, a sealed part, and a signature over everything before it.
+//! Keys are left to the layer above.
 
 use crate::base::id::RepositoryId;
 use crate::base::limits;
 use crate::format::error::Error;
 use crate::format::header::{HEADER_LEN, Header, Kind};
-use crate::format::pack::TAG_LEN;
+use crate::format::pack::{TAG_LEN, WRAPPED_LEN};
 use crate::format::wire::{Reader, Writer};
 
 /// Bytes of an Ed25519 signature.
@@ -21,7 +21,8 @@ pub struct SealedObject<'a> {
     pub header: Header,
     /// Its header's bytes.
     pub header_bytes: &'a [u8; HEADER_LEN],
-    /// What everybody may read: for the configuration the repository's id, else nothing.
+    /// What everybody may read: of the configuration the repository's id, of a WAL object's head the
+    /// wrapped key, else nothing.
     pub clear: &'a [u8],
     /// The sealed body.
     pub sealed: &'a [u8],
@@ -39,7 +40,11 @@ impl<'a> SealedObject<'a> {
         let header = Header::decode_one_of(object, kinds)?;
         let header_bytes = reader.array_ref()?;
         let len = reader.length_u32("the clear part", limits::SMALL_OBJECT_MAX as usize)?;
-        let want = if header.kind == Kind::Config { RepositoryId::LEN } else { 0 };
+        let want = match header.kind {
+            Kind::Config => RepositoryId::LEN,
+            Kind::Wal => WRAPPED_LEN,
+            _ => 0,
+        };
         if len != want {
             return Err(reader.inconsistent("its clear part is not as long as in objects of its kind"));
         }

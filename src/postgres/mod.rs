@@ -8,7 +8,7 @@
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
 //! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`
 //! writes, `globals` prepares what belongs to no database, `sql` knows quotes; `cluster` is a throwaway
-//! server and `shop` a database to try things on.
+//! server and `shop` a database to try things on; `wal` knows the files of the write-ahead log.
 
 pub mod archive;
 pub mod base_backup;
@@ -29,3 +29,4 @@ mod sql;
 pub mod tar;
 pub mod tools;
 pub mod version;
+pub mod wal;

@@ -1,7 +1,7 @@
 //! An unlocked keyring at work: ids, object keys, pack keys, the signer. What a role may do follows
 //! from the keys it holds (D-4); asking for a key that the role lacks is an error of its own.
 
-use crate::base::id::{ChunkId, RepositoryId, SignerId};
+use crate::base::id::{ChunkId, RepositoryId, SignerId, WalId};
 use crate::base::kind::{ChunkKind, PackKind};
 use crate::base::secret::Secret32;
 use crate::chunker::{Chunker, GEAR_BYTES, Settings};
@@ -97,7 +97,28 @@ impl Keys {
         header: &[u8; 64],
         wrapped: &[u8; WRAPPED_LEN],
     ) -> Result<Secret32, Error> {
-        let number = Header::decode(header, kind.into()).map_err(Error::format(name))?.epoch;
+        self.unwrap(name, kind, kind.into(), header, wrapped)
+    }
+
+    /// Unwraps the key of a WAL object, which is wrapped as a data pack's.
+    pub fn open_wal_key(
+        &self,
+        name: &str,
+        header: &[u8; 64],
+        wrapped: &[u8; WRAPPED_LEN],
+    ) -> Result<Secret32, Error> {
+        self.unwrap(name, PackKind::Data, Kind::Wal, header, wrapped)
+    }
+
+    fn unwrap(
+        &self,
+        name: &str,
+        kind: PackKind,
+        object: Kind,
+        header: &[u8; 64],
+        wrapped: &[u8; WRAPPED_LEN],
+    ) -> Result<Secret32, Error> {
+        let number = Header::decode(header, object).map_err(Error::format(name))?.epoch;
         let epoch = self
             .epoch_of(number)
             .ok_or_else(|| Error::UnknownEpoch { object: name.to_owned(), epoch: number })?;
@@ -142,6 +163,12 @@ impl Keys {
             ChunkKind::Tree => &keys.tree,
         };
         ChunkId(crypto::keyed_id(key, plain))
+    }
+
+    /// What the WAL object of this file is called. Every role can tell, and nobody without a key.
+    pub fn wal_id(&self, system: u64, file: &str) -> WalId {
+        let key = crypto::derive(context::WAL_NAME, &[self.ring.id_keys.list.bytes()]);
+        WalId(crypto::keyed_id(&key, &[&system.to_le_bytes(), file.as_bytes()].concat()))
     }
 
     /// Fails unless the role may read what packs of this kind hold.

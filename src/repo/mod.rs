@@ -1,5 +1,6 @@
 //! Layer 3: the repository. Opened and unlocked ([`Repository`]), written by sessions
-//! ([`session`]), read by [`read`], described by roots ([`roots`]).
+//! ([`session`]), read by [`read`], described by roots ([`roots`]). Beside them stand the files of
+//! PostgreSQL's WAL ([`wal`]), each an object of its own.
 //!
 //! Order is what keeps data safe: a writer's is in `session`, a reader's is the reverse: list
 //! roots, then load the index (I-2).
@@ -15,6 +16,7 @@ pub mod read;
 pub mod roots;
 pub mod session;
 mod unlock;
+pub mod wal;
 
 pub use error::Error;
 pub use init::{InitOptions, init};
@@ -49,22 +51,64 @@ pub struct Environment {
     pub copies_limit: u64,
 }
 
-/// An open, unlocked repository. Cloning shares it.
+/// An unlocked repository without its index: all that small objects and WAL need. Opening one touches
+/// nothing on this machine. Cloning shares it.
 #[derive(Clone)]
-pub struct Repository(Arc<Inner>);
+pub struct Unlocked(Arc<Inner>);
 
 struct Inner {
     environment: Environment,
     config: ConfigBody,
     read_only: bool,
     settings: Settings,
-    keys: Arc<Keys>,
-    signers: Arc<Signers>,
-    index: Cache,
+    keys: Keys,
+    signers: Signers,
+}
+
+/// An open, unlocked repository: an [`Unlocked`] with this machine's index cache. Cloning shares it.
+#[derive(Clone)]
+pub struct Repository {
+    unlocked: Unlocked,
+    index: Arc<Cache>,
+}
+
+impl std::ops::Deref for Repository {
+    type Target = Unlocked;
+
+    fn deref(&self) -> &Unlocked {
+        &self.unlocked
+    }
 }
 
 impl Repository {
     /// Opens the repository at the environment's backend with whatever `credentials` unlock.
+    pub fn open(environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
+        Repository::with_index(Unlocked::open(environment, credentials)?)
+    }
+
+    /// Opens the index cache of an unlocked repository.
+    pub fn with_index(unlocked: Unlocked) -> Result<Self, Error> {
+        let index = Arc::new(open_cache(&unlocked.0.environment, &unlocked.0.config)?);
+        Ok(Repository { unlocked, index })
+    }
+
+    /// The same repository with an index cache of its own below `cache_dir`, for whoever must not
+    /// rely on what this machine remembers.
+    pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, Error> {
+        let own = &self.unlocked.0;
+        let environment = Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() };
+        let index = Arc::new(open_cache(&environment, &own.config)?);
+        Ok(Repository { unlocked: self.unlocked.clone(), index })
+    }
+
+    /// This machine's cache of its index.
+    pub fn index(&self) -> &Cache {
+        &self.index
+    }
+}
+
+impl Unlocked {
+    /// Unlocks the repository at the environment's backend with whatever of `credentials` opens it.
     pub fn open(mut environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
         let front = Front::look(&*environment.backend)?;
         let keys = unlock::unlock(&*environment.backend, &front, credentials)?;
@@ -75,26 +119,7 @@ impl Repository {
             // Such a server would replace what is there, a tombstone even (I-4).
             environment.backend = Arc::new(LookFirst::new(environment.backend));
         }
-        let index = open_cache(&environment, &config)?;
-        let (keys, signers) = (Arc::new(keys), Arc::new(signers));
-        let inner = Inner { environment, config, read_only, settings, keys, signers, index };
-        Ok(Repository(Arc::new(inner)))
-    }
-
-    /// The same repository with an index cache of its own below `cache_dir`, for whoever must not
-    /// rely on what this machine remembers.
-    pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, Error> {
-        let own = &self.0;
-        let environment = Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() };
-        Ok(Repository(Arc::new(Inner {
-            config: own.config.clone(),
-            read_only: own.read_only,
-            settings: own.settings,
-            keys: own.keys.clone(),
-            signers: own.signers.clone(),
-            index: open_cache(&environment, &own.config)?,
-            environment,
-        })))
+        Ok(Unlocked(Arc::new(Inner { environment, config, read_only, settings, keys, signers })))
     }
 
     /// Its identity.
@@ -128,11 +153,6 @@ impl Repository {
     /// Who may sign.
     pub fn signers(&self) -> &Signers {
         &self.0.signers
-    }
-
-    /// This machine's cache of its index.
-    pub fn index(&self) -> &Cache {
-        &self.0.index
     }
 
     /// Bytes that copies of packs may take.

@@ -7,7 +7,7 @@ use crate::crypto::{Domain, Place};
 use crate::format::header::{Header, Kind};
 use crate::format::sealed::{SealedObject, unsigned};
 use crate::repo::keys::Keys;
-use crate::repo::{Error, Repository};
+use crate::repo::{Error, Unlocked};
 
 /// The bytes of a small object around `body`.
 pub fn seal(
@@ -20,11 +20,22 @@ pub fn seal(
 ) -> Result<Vec<u8>, Error> {
     let salt = random.array().map_err(Error::crypto(name))?;
     let header = Header::new(kind, keys.epoch(), keys.signer().id(), salt).encode();
-    let key = keys.object_key(keys.epoch(), &header).ok_or(Error::Worker)?;
+    seal_under(keys, &header, name, clear, body)
+}
+
+/// The same under a header that was made before, of the current epoch and with a salt of its own (I-7).
+pub fn seal_under(
+    keys: &Keys,
+    header: &[u8; 64],
+    name: &str,
+    clear: &[u8],
+    body: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let key = keys.object_key(keys.epoch(), header).ok_or(Error::Worker)?;
     let mut sealed = body.to_vec();
-    let place = Place { header: &header, domain: Domain::Body, ordinal: 0, tail: clear };
+    let place = Place { header, domain: Domain::Body, ordinal: 0, tail: clear };
     key.seal(place, &mut sealed, 0).map_err(Error::crypto(name))?;
-    let mut object = unsigned(&header, clear, &sealed);
+    let mut object = unsigned(header, clear, &sealed);
     let signature = keys.signer().sign(&object);
     object.extend_from_slice(&signature);
     if object.len() as u64 > SMALL_OBJECT_MAX {
@@ -69,26 +80,20 @@ pub fn open(
 }
 
 /// Seals and creates an object of an open repository; answers its bytes.
-pub fn create(
-    repo: &Repository,
-    kind: Kind,
-    name: &str,
-    clear: &[u8],
-    body: &[u8],
-) -> Result<Vec<u8>, Error> {
+pub fn create(repo: &Unlocked, kind: Kind, name: &str, clear: &[u8], body: &[u8]) -> Result<Vec<u8>, Error> {
     let bytes = seal(repo.keys(), repo.random(), kind, name, clear, body)?;
     repo.backend().put_new(name, &bytes)?;
     Ok(bytes)
 }
 
 /// Fetches and opens an object of an open repository, signed by an active signer.
-pub fn fetch(repo: &Repository, kinds: &[Kind], name: &str) -> Result<(Opened, Vec<u8>), Error> {
+pub fn fetch(repo: &Unlocked, kinds: &[Kind], name: &str) -> Result<(Opened, Vec<u8>), Error> {
     let bytes = repo.backend().get(name, SMALL_OBJECT_MAX)?;
     Ok((open_signed(repo, kinds, name, &bytes)?, bytes))
 }
 
 /// Opens an object that an active signer of the repository must have signed.
-pub fn open_signed(repo: &Repository, kinds: &[Kind], name: &str, bytes: &[u8]) -> Result<Opened, Error> {
+pub fn open_signed(repo: &Unlocked, kinds: &[Kind], name: &str, bytes: &[u8]) -> Result<Opened, Error> {
     open(repo.keys(), name, kinds, bytes, |object| {
         let header = &object.header;
         repo.signers().verify(name, header.kind, &header.signer, object.signed, &object.signature)

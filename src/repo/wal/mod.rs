@@ -1,0 +1,126 @@
+//! The files of PostgreSQL's WAL: each is an object of its own, outside the chunk index, so that one can be
+//! fetched with one request and a lost index costs no recovery (`format-spec/wal.md`). Its name is a keyed
+//! hash of whose and which file it is, so that the same file pushed twice meets itself (I-4).
+//!
+//! Here a file is bytes with a name; what the names mean, `postgres::wal` knows.
+
+mod catalogue;
+pub mod ledger;
+mod open;
+mod seal;
+
+pub use catalogue::{Catalogue, Listing, Stored, list, read_all};
+pub use open::{Head, open_head, open_whole};
+pub use seal::build;
+
+use crate::base::id::ChunkId;
+use crate::base::kind::{ChunkKind, PackKind};
+use crate::base::limits::WAL_OBJECT_MAX;
+use crate::format::name::{CONFIG, wal_name};
+use crate::format::wal::{HEAD_LEN, WalBody};
+use crate::repo::{Error, Unlocked};
+use crate::storage::{self, ErrorKind};
+
+/// A file to store.
+#[derive(Clone, Copy, Debug)]
+pub struct WalFile<'a> {
+    /// The cluster's system identifier.
+    pub system: u64,
+    /// The file's name in `pg_wal`.
+    pub name: &'a str,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// The magic of its first page, if it is a segment.
+    pub magic: Option<u16>,
+    /// The cluster's segment size in bytes, if it is a segment.
+    pub segment_size: Option<u32>,
+}
+
+/// What became of a file that was to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is stored, and durable.
+    New {
+        /// Bytes of its object.
+        stored: u64,
+    },
+    /// It was there, with the same bytes.
+    Same,
+    /// A file of that name is there, with other bytes, and stays.
+    Different(Box<WalBody>),
+}
+
+/// The name of the object that holds this file.
+pub fn object_name(repo: &Unlocked, system: u64, file: &str) -> String {
+    wal_name(&repo.keys().wal_id(system, file))
+}
+
+/// Stores a file, unless one of its name is there. Durable when it returns.
+pub fn put(repo: &Unlocked, file: &WalFile<'_>) -> Result<Put, Error> {
+    may_write(repo)?;
+    let id = repo.keys().chunk_id(ChunkKind::Data, file.bytes);
+    let built = build(repo.keys(), repo.random(), repo.clock().now(), file, id)?;
+    let name = object_name(repo, file.system, file.name);
+    match repo.backend().put_new(&name, &built) {
+        Ok(()) => Ok(Put::New { stored: built.len() as u64 }),
+        Err(e) if e.kind == ErrorKind::Exists => compare(repo, file, id, e),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Fails unless this program, with this key, may add WAL here. Unlike `may_write` of a repository it
+/// also looks whether anybody would believe the signature.
+fn may_write(repo: &Unlocked) -> Result<(), Error> {
+    repo.may_write()?;
+    repo.signers().may_sign(&repo.keys().signer().id())
+}
+
+/// Whether what stands at the file's name is the file.
+fn compare(repo: &Unlocked, file: &WalFile<'_>, id: ChunkId, taken: storage::Error) -> Result<Put, Error> {
+    match describe(repo, file.system, file.name)? {
+        Some(there) if there.id == id && there.len == file.bytes.len() as u64 => Ok(Put::Same),
+        Some(there) => Ok(Put::Different(Box::new(there))),
+        // It was taken and is not there: somebody removes objects meanwhile.
+        None => Err(taken.into()),
+    }
+}
+
+/// Fetches a file, every byte verified; `None` if the repository has none of this name. The repository was
+/// unlocked, so that answer is about this very repository.
+pub fn get(repo: &Unlocked, system: u64, file: &str) -> Result<Option<(WalBody, Vec<u8>)>, Error> {
+    repo.keys().may_read(PackKind::Data)?;
+    let name = object_name(repo, system, file);
+    match repo.backend().get(&name, WAL_OBJECT_MAX) {
+        Ok(bytes) => open_whole(repo, &name, file, &bytes).map(Some),
+        Err(e) if e.kind == ErrorKind::NotFound => still_there(repo).map(|()| None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What the repository holds of a file, without reading it; `None` if it has none of this name.
+pub fn describe(repo: &Unlocked, system: u64, file: &str) -> Result<Option<WalBody>, Error> {
+    let name = object_name(repo, system, file);
+    let mut head = Vec::with_capacity(HEAD_LEN);
+    match repo.backend().get_range(&name, 0..HEAD_LEN as u64, &mut head) {
+        Ok(()) => open_head(repo, &name, &head).map(|head| Some(head.body)),
+        Err(e) if e.kind == ErrorKind::NotFound => still_there(repo).map(|()| None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether an object of this name is there. It is not looked into.
+pub fn exists(repo: &Unlocked, system: u64, file: &str) -> Result<bool, Error> {
+    match repo.backend().stat(&object_name(repo, system, file))? {
+        Some(_) => Ok(true),
+        None => still_there(repo).map(|()| false),
+    }
+}
+
+/// "It is not there" counts only from a repository that is there itself, now: a disk that was unmounted since
+/// the repository was opened holds no file either.
+fn still_there(repo: &Unlocked) -> Result<(), Error> {
+    match repo.backend().stat(CONFIG)? {
+        Some(_) => Ok(()),
+        None => Err(Error::NoRepository { location: repo.backend().location() }),
+    }
+}
