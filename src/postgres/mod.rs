@@ -19,6 +19,7 @@ pub mod error;
 pub mod globals;
 pub mod libpq;
 pub mod lsn;
+pub mod manifest;
 pub mod page;
 pub mod process;
 pub mod replication;
