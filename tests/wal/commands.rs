@@ -1,0 +1,1 @@
+//! `wal push` and `wal fetch` as a server calls them.
