@@ -162,7 +162,7 @@ impl<'a> BaseBackup<'a> {
     }
 
     /// The next event. Nothing may be asked after the end.
-    pub fn next(&mut self) -> Result<Event, Error> {
+    pub fn next_event(&mut self) -> Result<Event, Error> {
         if self.part == Part::Ended {
             return Err(Error::Answer("a base backup that has ended"));
         }

@@ -80,7 +80,7 @@ impl<'a> Stream<'a> {
     }
 
     /// The next event; `Idle` after `wait` without one.
-    pub fn next(&mut self, wait: Duration) -> Result<Event, Error> {
+    pub fn next_event(&mut self, wait: Duration) -> Result<Event, Error> {
         if let Some(next) = self.ended {
             return Ok(Event::EndOfTimeline(next));
         }
