@@ -273,10 +273,12 @@ fn who_may_not_replicate_is_told_what_to_type() {
     }
 }
 
-/// Run by the next test, in an environment that it must not listen to.
+/// Names a server to the next test when it runs as its own child, in an environment that it must not listen
+/// to; it answers on standard output.
 const CHILD: &str = "KAMBA_TEST_ENVIRONMENT_CHILD";
 
 #[test]
+#[allow(clippy::print_stdout)]
 fn the_environment_has_no_say_in_a_server_of_our_own() {
     if let Some(folder) = std::env::var_os(CHILD) {
         let tools = crate::support::tools();
