@@ -6,6 +6,7 @@ mod base_backups;
 mod dumps;
 mod failures;
 mod inside;
+mod odd_servers;
 mod programs;
 mod replication;
 mod repository;
