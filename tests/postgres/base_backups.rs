@@ -5,17 +5,22 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use kamba_vault::base::clock::Cancel;
 use kamba_vault::postgres::base_backup::{BaseBackup, End, Event, Start};
 use kamba_vault::postgres::control::{self, Control, State, invalidate_checkpoint};
 use kamba_vault::postgres::error::Error;
 use kamba_vault::postgres::label::{self, BackupLabel};
+use kamba_vault::postgres::lsn::Lsn;
 use kamba_vault::postgres::page::{self, PAGE, PAGES_PER_FILE, RelationFile, Verdict};
+use kamba_vault::postgres::replication::Replication;
+use kamba_vault::postgres::replication::stream;
 use kamba_vault::postgres::tar;
 
 use crate::inside::{
-    as_owner, base_backup_options, beside_pg_ctl, connect, data, folder_of_the_server, hand_over, on_data,
-    on_data_stopped, sql,
+    append, as_owner, base_backup_options, beside_pg_ctl, connect, data, folder_of_the_server, hand_over,
+    library, on_data, on_data_stopped, sql,
 };
 use crate::support::{Db, output};
 
@@ -33,8 +38,11 @@ struct Taken {
 
 /// Reads a base backup into a folder.
 fn take(db: &Db, into: &Path) -> Taken {
-    let mut replication = connect(db);
-    let mut backup = BaseBackup::begin(&mut replication, &base_backup_options()).unwrap();
+    take_from(&mut connect(db), into)
+}
+
+fn take_from(replication: &mut Replication, into: &Path) -> Taken {
+    let mut backup = BaseBackup::begin(replication, &base_backup_options()).unwrap();
     let mut files: BTreeMap<Option<u32>, Vec<(tar_entry::Owned, Vec<u8>)>> = BTreeMap::new();
     let (mut reader, mut current, mut manifest) = (None::<tar::Reader>, None, Vec::new());
     let mut progress = 0;
@@ -141,6 +149,8 @@ fn with_checksums() -> Db {
     let db = Db::start();
     on_data_stopped(&db, |db| {
         on_data(db, "pg_checksums", &["--enable", "--no-sync"]);
+        // Without that, no standby could be backed up.
+        append(db, "postgresql.conf", "full_page_writes = on\n");
     });
     sql(
         &db,
@@ -254,6 +264,7 @@ fn without_its_label_a_restored_cluster_does_not_start() {
     fs::write(base.join(control::PATH), control).unwrap();
     fs::set_permissions(base, fs::Permissions::from_mode(0o700)).unwrap();
     hand_over(&db, &restored);
+    let _stopped = Stopped(&db, base.clone());
     let start = || {
         let mut command = as_owner(&db, "pg_ctl");
         command.args(["start", "--wait", "--silent", "--log"]).arg(restored.join("log"));
@@ -266,9 +277,76 @@ fn without_its_label_a_restored_cluster_does_not_start() {
     let started_with = !started_without && start();
     let log_with = fs::read_to_string(restored.join("log")).unwrap();
     let rows = started_with.then(|| sql(&db, "SELECT count(*) FROM rows"));
-    if started_without || started_with {
-        output(as_owner(&db, "pg_ctl").args(["stop", "--mode=immediate", "--silent", "--pgdata"]).arg(base));
-    }
     assert!(!started_without && log.contains("could not locate a valid checkpoint record"), "{log}");
     assert_eq!(rows.as_deref(), Some("6000"), "with its label it recovers to the end of the WAL: {log_with}");
+}
+
+/// Makes a standby of the cluster in this folder, with its own socket there, and starts it.
+fn start_standby(db: &Db, folder: &Path) -> PathBuf {
+    let base = take(db, folder).folders.remove(&None).unwrap();
+    let settings = format!(
+        "unix_socket_directories = '{}'\nprimary_conninfo = 'host={} port=5432 user=postgres'\n",
+        folder.display(),
+        db.cluster.folder().display()
+    );
+    fs::write(base.join("postgresql.auto.conf"), settings).unwrap();
+    fs::write(base.join("standby.signal"), "").unwrap();
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o700)).unwrap();
+    hand_over(db, folder);
+    let mut start = as_owner(db, "pg_ctl");
+    start.args(["start", "--wait", "--silent", "--log"]).arg(folder.join("log"));
+    output(start.arg("--pgdata").arg(&base));
+    base
+}
+
+/// Stops a server that a test started beside its cluster, also when the test fails.
+struct Stopped<'a>(&'a Db, PathBuf);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        let mut stop = as_owner(self.0, "pg_ctl");
+        // It fails if the server has stopped before.
+        let _ = stop.args(["stop", "--mode=immediate", "--silent", "--pgdata"]).arg(&self.1).output();
+    }
+}
+
+#[test]
+fn a_standby_is_backed_up_and_streams_across_its_promotion() {
+    let db = with_checksums();
+    let folder = folder_of_the_server(&db, "standby");
+    let base = start_standby(&db, &folder);
+    let standby = Stopped(&db, base);
+    let settings = db.cluster.settings().with_host(folder.to_str().unwrap());
+    let connect = || Replication::connect(&library(&db), &settings, &Cancel::new()).unwrap();
+    let into = tempfile::tempdir().unwrap();
+    let taken = take_from(&mut connect(), into.path());
+    let label = fs::read(taken.folders[&None].join("backup_label")).unwrap();
+    assert!(BackupLabel::parse(&label).unwrap().from_standby);
+    assert!(taken.pages.is_empty() && taken.fine > 100 && !taken.end.corrupt);
+    let control = fs::read(taken.folders[&None].join(control::PATH)).unwrap();
+    assert_eq!(Control::parse(&control).unwrap().state, State::ArchiveRecovery);
+
+    let mut replication = connect();
+    let from = replication.identify().unwrap().position;
+    let mut stream = replication.stream(None, from, 1).unwrap();
+    sql(&db, "INSERT INTO rows SELECT * FROM rows");
+    let until: Lsn = sql(&db, "SELECT pg_current_wal_insert_lsn()").parse().unwrap();
+    let (mut end, mut promoted) = (from, false);
+    let next = loop {
+        match stream.next_event(Duration::from_secs(1)).unwrap() {
+            stream::Event::Data { start, bytes } => {
+                assert_eq!(start, end);
+                end = end.plus(bytes.len() as u64);
+            }
+            stream::Event::EndOfTimeline(next) => break next,
+            stream::Event::Stopped => panic!("the standby has stopped"),
+            stream::Event::Keepalive { .. } | stream::Event::Idle => {}
+        }
+        if end >= until && !promoted {
+            output(as_owner(&db, "pg_ctl").args(["promote", "--silent", "--pgdata"]).arg(&standby.1));
+            promoted = true;
+        }
+    };
+    assert!(promoted && (next.timeline, next.switch) == (2, end), "{next:?} instead of {end}");
+    assert_eq!(replication.identify().unwrap().timeline, 2, "the connection goes on");
 }
