@@ -75,7 +75,10 @@ pub struct End {
     pub stop: Lsn,
     /// The timeline of that.
     pub timeline: u32,
-    /// Whether the server found corrupt pages, and read each of them twice. Its notices name them.
+    /// Whether the server found corrupt pages, and read each of them twice. Its notices name them, up to
+    /// five of a file. If it verified and found none, then every page that
+    /// [`crate::postgres::page::verify`] calls corrupt was only being written as it was read, and is
+    /// replayed from the WAL.
     pub corrupt: bool,
 }
 

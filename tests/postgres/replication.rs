@@ -135,6 +135,32 @@ fn commits_stream_by_a_slot_until_the_server_stops() {
     assert_eq!(replication.read_slot("keeper").unwrap(), None);
     let error = replication.stream(Some("keeper"), at, 1).err().unwrap();
     assert_eq!(error.code(), Some("42704"), "{error}");
+
+    // Without a slot the server keeps nothing for us.
+    for _ in 0..3 {
+        sql(&db, "SELECT pg_switch_wal()");
+        sql(&db, "CHECKPOINT");
+    }
+    let mut stream = replication.stream(None, Lsn(SEGMENT), 1).unwrap();
+    let error = loop {
+        match stream.next_event(Duration::from_secs(10)) {
+            Ok(event) => assert!(matches!(event, stream::Event::Keepalive { .. } | stream::Event::Idle)),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), Some("58P01"), "{error}");
+    assert!(error.hint().unwrap().contains("a new base backup"));
+    assert!(replication.identify().is_ok(), "the connection is free again");
+}
+
+#[test]
+fn connections_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let db = Db::start();
+    let mut replication = connect(&db);
+    is_send(&replication);
+    let there = std::thread::spawn(move || replication.identify().unwrap().system).join().unwrap();
+    assert_eq!(there, connect(&db).identify().unwrap().system);
 }
 
 #[test]
