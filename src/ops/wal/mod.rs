@@ -6,6 +6,7 @@ pub mod ahead;
 pub mod fetch;
 pub mod push;
 pub mod ranges;
+pub mod receive;
 pub mod record;
 pub mod status;
 
