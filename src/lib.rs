@@ -56,6 +56,9 @@
 //!   and readers ignore lists that their own admin did not sign.
 //! * Questions to a PostgreSQL server go through `psql` instead of a protocol library, so that
 //!   services, password files, TLS and sockets behave as they do for `pg_dump`.
+//! * The replication protocol is spoken through PostgreSQL's own client library (`postgres::libpq`), found at
+//!   run time, for the same reason: psql cannot stream, and a protocol library of our own would connect in
+//!   other ways than pg_dump does. It is the one place in [`postgres`] with unsafe code.
 //! * SFTP and memory are our own and not OpenDAL's. Its sftp service renames with replacement where
 //!   the server offers that, never syncs, and panics on a name that is not UTF-8. Its memory cannot be
 //!   opened again by name nor damaged by a test, and a build without services, as fuzzing uses it,

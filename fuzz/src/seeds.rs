@@ -330,7 +330,6 @@ fn wild_listing(nodes: &[Vec<u8>], how: u8) -> Vec<u8> {
 /// Nothing special but a mode, and a time of 1970.
 const PLAIN_META: &[u8] = &[0, 0xa4, 1, 9, 0, 0, 0, 0, 0, 0, 0];
 
-/// Wild trees, each restored in a few ways.
 /// A copy of a chunk, in the pack of the one before: its place, what is wrong with it, its depth, its bases.
 fn copy(chunk: u8, wrong: u8, depth: u8, bases: &[u8]) -> Vec<u8> {
     [&[1, chunk, (bases.len() as u8) << 4 | wrong, depth], bases].concat()
@@ -360,6 +359,11 @@ fn chains() -> Vec<Seed> {
             vec![copy(0, 2, 0, &[]), copy(0, 2, 1, &[1]), whole(1), delta(2, 2, 0), copy(3, 3, 1, &[1])],
         ),
         ("another", vec![copy(0, 1, 0, &[]), delta(1, 1, 0), whole(2), copy(3, 1, 1, &[2]), delta(4, 2, 3)]),
+        // One byte of the base is another, and nothing is taken from there.
+        (
+            "wrong-base-that-is-enough",
+            vec![delta(0, 5, 1), delta(1, 3, 0), [copy(0, 0, 0, &[]), vec![0, 7, 0, 1, 1, 1]].concat()],
+        ),
         (
             "three-bases",
             vec![
@@ -382,6 +386,7 @@ fn chains() -> Vec<Seed> {
     scenes.map(scene).into()
 }
 
+/// Wild trees, each restored in a few ways.
 fn wild_trees() -> Vec<Seed> {
     let [a, b, d, e, f, sub] = [48, 49, 51, 52, 53, 54];
     let one = |node: Vec<u8>, how| wild_listing(&[node], how);

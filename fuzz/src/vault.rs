@@ -170,6 +170,7 @@ pub fn root(keys: &Keys, session: SessionId, kind: SnapshotKind, children: Vec<L
         program: text("kamba-vault 1"),
         parent: None,
         description: None,
+        base: None,
         unknown: Unknown::default(),
     }
 }

@@ -136,3 +136,8 @@ pub const PSQL_ANSWER_MAX: u64 = 64 << 20;
 const _: () = assert!(CHUNK_AVG_DEFAULT.is_power_of_two() && SEGMENT_PLAIN_AIM >= CHUNK_AVG_DEFAULT);
 const _: () =
     assert!(PACK_SIZE_AIM > SEGMENT_STORED_MAX as u64 / 2 && PACK_SIZE_MAX > 2 * SEGMENT_STORED_MAX as u64);
+/// Notices kept of one connection: a server could send any number, and the first say what is wrong.
+pub const SERVER_NOTICES_MAX: usize = 1000;
+/// Largest timeline history file, backup label or tablespace map: a line for each of many timelines or
+/// tablespaces.
+pub const CLUSTER_TEXT_MAX: usize = 1 << 20;

@@ -101,6 +101,8 @@ pub struct Follow {
     end: i64,
     /// Bytes of the new content so far.
     position: i64,
+    /// Whether bytes never move: both contents are cut at the same places.
+    is_fixed: bool,
     /// How much further on the new content is than the earlier one at the same place.
     drift: i64,
     /// Chunks in a row that were known from elsewhere.
@@ -112,6 +114,12 @@ pub struct Follow {
 }
 
 impl Follow {
+    /// Follows a content whose bytes stay where they are, such as the pages of a relation: what stands at
+    /// the same offset is at the same place, whatever else has the same bytes.
+    pub fn fixed() -> Self {
+        Follow { is_fixed: true, ..Follow::default() }
+    }
+
     /// Whether more of the earlier content should be pushed before the next step.
     pub fn wants_more(&self) -> bool {
         self.first + self.window.len() as u64 <= self.next + AHEAD
@@ -140,6 +148,11 @@ impl Follow {
     /// Passes over a chunk of the new content that was known already; whether the earlier content has it
     /// somewhere near.
     pub fn known(&mut self, id: &ChunkId, len: u32) -> bool {
+        if self.is_fixed {
+            self.position = self.position.saturating_add(len.into());
+            self.go_to(self.position);
+            return true;
+        }
         let found = self.find(id);
         match found {
             Some((number, start)) => {
@@ -161,11 +174,6 @@ impl Follow {
         found.is_some()
     }
 
-    /// Whether the place is behind all of the earlier content that was pushed.
-    pub fn is_at_end(&self) -> bool {
-        self.next >= self.first + self.window.len() as u64
-    }
-
     /// Whether the place is lost: of the last new chunks too few ended near an earlier end.
     pub fn is_lost(&self) -> bool {
         self.settled.count_ones() < SETTLED
@@ -183,7 +191,9 @@ impl Follow {
     pub fn missed(&mut self, len: u32) -> Bases {
         self.lens.rotate_left(1);
         self.lens[PATTERN - 1] = len;
-        self.seek(len);
+        if !self.is_fixed {
+            self.seek(len);
+        }
         let (start, len) = (self.position.saturating_sub(self.drift), i64::from(len));
         let (end, near) = (start.saturating_add(len), len / NEAR);
         self.position = self.position.saturating_add(len);
@@ -204,12 +214,22 @@ impl Follow {
                 bases.push(chunk.base);
             }
         }
+        if self.is_fixed {
+            self.go_to(end);
+            return bases;
+        }
         if !taken.is_empty() {
             bases.before = taken.start.checked_sub(1).map(|at| self.window[at].base);
             bases.after = self.window.get(taken.end).map(|chunk| chunk.base);
         }
         self.settle(end, near);
         bases
+    }
+
+    /// Moves the place to the earlier chunk that ends behind `offset`.
+    fn go_to(&mut self, offset: i64) {
+        let passed = self.window.partition_point(|chunk| chunk.end <= offset);
+        self.next = self.next.max(self.first + passed as u64);
     }
 
     /// Fixes the place if an earlier chunk ends near `end`.

@@ -154,3 +154,25 @@ fn memory_is_bounded_and_repeated_chunks_do_no_harm() {
     assert!(follow.window.len() as u64 <= BEHIND + AHEAD + 2);
     assert!(follow.numbers.len() <= follow.window.len());
 }
+
+#[test]
+fn where_nothing_moves_the_offset_alone_counts() {
+    let mut source = Source { follow: Follow::fixed(), ..Source::new(5000) };
+    let mut same = Source { follow: Follow::fixed(), ..Source::new(5000) };
+    for n in 0..4000 {
+        let want = base(n, len(n));
+        if n % 3 == 0 {
+            // The same bytes stand elsewhere too, and that says nothing.
+            source.feed().known(&base(n + 40, 0).id, len(n));
+        } else {
+            let bases = source.feed().missed(len(n));
+            assert_eq!(bases.at().collect::<Vec<_>>(), [want], "{n}");
+            assert!(bases.before.is_none() && bases.after.is_none());
+        }
+        assert_eq!(same.missed(len(n)), [want]);
+    }
+    let mut shorter = Source { follow: Follow::fixed(), ..Source::new(2) };
+    assert_eq!(shorter.missed(len(0)).len(), 1);
+    assert_eq!(shorter.missed(len(1)).len(), 1);
+    assert!(shorter.missed(len(2)).is_empty(), "what was appended has nothing at its place");
+}

@@ -53,6 +53,18 @@ impl Window {
         n
     }
 
+    /// The next `len` bytes, or fewer at the end of the stream; `None` as `next`. `len` is at most the
+    /// largest chunk's.
+    pub fn next_range(&mut self, len: usize, last: bool) -> Option<&[u8]> {
+        let left = self.end - self.start;
+        if left == 0 || (left < len && !last) {
+            return None;
+        }
+        let from = self.start;
+        self.start += len.min(left);
+        Some(&self.buffer[from..self.start])
+    }
+
     /// The next chunk; `None` when more bytes are needed or, with `last`, when all is handed out.
     pub fn next(&mut self, chunker: &Chunker, last: bool) -> Option<&[u8]> {
         let left = self.end - self.start;

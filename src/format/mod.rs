@@ -4,6 +4,7 @@
 //! same bytes again.
 
 pub mod attrs;
+pub mod base_backup;
 pub mod config;
 pub mod database;
 pub mod error;

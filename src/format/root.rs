@@ -4,6 +4,7 @@
 use crate::base::clock::Timestamp;
 use crate::base::id::{ObjectHash, RepositoryId, SessionId, SignerId};
 use crate::format::attrs::{Attribute, RecordReader, RecordWriter, Text, Unknown, check_items};
+use crate::format::base_backup::BaseBackup;
 use crate::format::error::{Error, Reason};
 use crate::format::node::{Node, NodeType};
 
@@ -18,7 +19,7 @@ pub enum SnapshotKind {
     Database,
     /// A stream.
     Stream,
-    /// A physical copy of a PostgreSQL cluster. Reserved.
+    /// A physical copy of a PostgreSQL cluster.
     BaseBackup,
     /// Something that a later version knows.
     Other(u64),
@@ -166,6 +167,8 @@ pub struct RootBody {
     pub parent: Option<SessionId>,
     /// What the user said about it.
     pub description: Option<String>,
+    /// The cluster, if it is a base backup.
+    pub base: Option<BaseBackup>,
     /// Attributes that this version does not know, or leaves to later ones.
     pub unknown: Unknown,
 }
@@ -187,6 +190,7 @@ impl RootBody {
         let mut root = Vec::new();
         self.root.encode(&mut root);
         let stats = self.stats.encode();
+        let base = self.base.as_ref().map(BaseBackup::encode).transpose()?;
         let text = |text: &Option<String>| text.clone().map(String::into_bytes);
         let mut out = Vec::new();
         RecordWriter::new(&mut out, &self.unknown)
@@ -207,6 +211,7 @@ impl RootBody {
             .opt_bytes(28, text(&self.program).as_deref())
             .opt_bytes(30, self.parent.as_ref().map(|parent| &parent.0[..]))
             .opt_bytes(32, text(&self.description).as_deref())
+            .opt_bytes(40, base.as_deref())
             .finish();
         Ok(out)
     }
@@ -248,6 +253,7 @@ impl RootBody {
             program: rest.program,
             parent: rest.parent,
             description: rest.description,
+            base: rest.base,
             unknown: rest.unknown,
         };
         body.check()?;
@@ -260,6 +266,9 @@ impl RootBody {
         let wrong = |what| Err(Error::new(WHAT, Reason::Inconsistent(what)));
         if self.root.kind != NodeType::Directory || !self.root.name.is_empty() {
             return wrong("its root is no directory without a name");
+        }
+        if self.base.is_some() != (self.kind == SnapshotKind::BaseBackup) {
+            return wrong("it is a base backup that says nothing of its cluster, or the reverse");
         }
         if self.sequence == 0 {
             return wrong("its sequence number is zero");
@@ -284,6 +293,7 @@ struct Described {
     program: Option<String>,
     parent: Option<SessionId>,
     description: Option<String>,
+    base: Option<BaseBackup>,
     unknown: Unknown,
 }
 
@@ -299,6 +309,7 @@ impl Described {
             28 => self.program = Some(attribute.text(Text::PROGRAM)?),
             30 => self.parent = Some(SessionId(attribute.array()?)),
             32 => self.description = Some(attribute.text(Text::DESCRIPTION)?),
+            40 => self.base = Some(BaseBackup::read(attribute)?),
             _ => self.unknown.keep(attribute)?,
         }
         Ok(())
@@ -357,6 +368,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::base::limits;
+    use crate::format::base_backup;
     use crate::format::list::ListEntry;
     use crate::format::testing;
     use proptest::prelude::*;
@@ -367,8 +379,15 @@ mod tests {
         let numbers = (any::<[u64; 10]>(), any::<u64>(), 1u64..);
         let texts = proptest::collection::vec(".{0,10}", 0..3);
         let texts = (texts.clone(), texts, proptest::option::of(".{0,10}"));
-        (ids, numbers, any::<(i64, i64)>(), texts, 1u64..7).prop_map(
-            |((session, repository, parent, previous), (stats, flags, sequence), times, texts, kind)| {
+        let kinds = (1u64..7, base_backup::tests::bases());
+        (ids, numbers, any::<(i64, i64)>(), texts, kinds).prop_map(
+            |(
+                (session, repository, parent, previous),
+                (stats, flags, sequence),
+                times,
+                texts,
+                (kind, base),
+            )| {
                 RootBody {
                     session: SessionId(session),
                     repository: RepositoryId(repository),
@@ -403,6 +422,7 @@ mod tests {
                     program: texts.2.clone(),
                     parent: parent.map(SessionId),
                     description: texts.2,
+                    base: (kind == 4).then_some(base),
                     unknown: Unknown::default(),
                 }
             },
@@ -450,6 +470,23 @@ mod tests {
             }
             let read = body.encode().map(|bytes| RootBody::decode(&bytes).unwrap());
             assert_eq!(read.ok(), (over == 0).then_some(body), "{which}");
+        }
+    }
+
+    #[test]
+    fn a_base_backup_says_of_what() {
+        let mut body = any_body();
+        for kind in 1..7 {
+            body.kind = SnapshotKind::from_u64(kind);
+            body.base = None;
+            assert_eq!(body.encode().is_ok(), kind != 4);
+            body.base = Some(BaseBackup {
+                timeline: 1,
+                page_size: 8192,
+                segment_size: 16 << 20,
+                ..Default::default()
+            });
+            assert_eq!(body.encode().is_ok(), kind == 4);
         }
     }
 

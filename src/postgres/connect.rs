@@ -152,6 +152,17 @@ impl Settings {
         }
     }
 
+    /// Whether the environment has no say.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// All of them, the password too, for PostgreSQL's client library in this process.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let shown = self.shown.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str()));
+        shown.chain(self.password.iter().map(|password| ("password", password.as_str())))
+    }
+
     fn with(&self, keyword: &str, value: &str) -> Self {
         let mut settings = self.clone();
         settings.shown.insert(keyword.to_owned(), value.to_owned());
@@ -167,7 +178,7 @@ impl Settings {
             "password" => self.password = Some(Zeroizing::new(value.to_owned())),
             // Nothing but an argument could carry it to a child process.
             "sslpassword" => return Err("sslpassword would be seen in a list of processes".to_owned()),
-            "replication" => return Err("replication connections make no dumps".to_owned()),
+            "replication" => return Err("replication is set where it is needed".to_owned()),
             _ if listed(NOT_OURS) => {}
             _ if listed(KEYWORDS) => {
                 self.shown.insert(keyword.to_owned(), value.to_owned());

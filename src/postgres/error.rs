@@ -81,6 +81,64 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// PostgreSQL's client library was not found, or cannot be used.
+    #[error("{file}, PostgreSQL's client library, cannot be opened: {reason}")]
+    NoLibrary {
+        /// Its file.
+        file: &'static str,
+        /// What the system's loader said.
+        reason: String,
+    },
+    /// A variable of the environment would lead a connection elsewhere, and cannot be overruled.
+    #[error("the environment variable {variable} would change a connection to a server of our own")]
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+    /// No replication connection to the server.
+    #[error("no replication connection to {server}: {reason}")]
+    Replication {
+        /// The server, without secrets.
+        server: String,
+        /// What the client library or the server said.
+        reason: String,
+    },
+    /// An open connection broke.
+    #[error("the connection to {server} was lost: {reason}")]
+    Lost {
+        /// The server, without secrets.
+        server: String,
+        /// What the client library said.
+        reason: String,
+    },
+    /// The server refused a command, or failed while it did it.
+    #[error("the server says to {what}: {message}")]
+    Refused {
+        /// The command's first word: `BASE_BACKUP`.
+        what: String,
+        /// Five characters ("PostgreSQL Error Codes" in its manual); empty if the server gave none.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The server is too old for what was asked of it.
+    #[error("{what} needs PostgreSQL {needed} or newer, and the server is {found}")]
+    OldServer {
+        /// What was asked: `a base backup`.
+        what: &'static str,
+        /// Its version.
+        found: Version,
+        /// The first version that can do it.
+        needed: Version,
+    },
+    /// A file of a cluster, or what a server sent as one, is not what PostgreSQL writes.
+    #[error("{file}: {reason}")]
+    File {
+        /// Which one: `pg_control`, `backup_label`.
+        file: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -90,9 +148,11 @@ impl Error {
     /// What a caller can do about it.
     pub fn class(&self) -> Class {
         match self {
-            Error::Settings { .. } | Error::Option(_) | Error::Folder { .. } => Class::Usage,
+            Error::Settings { .. } | Error::Option(_) | Error::Folder { .. } | Error::Environment { .. } => {
+                Class::Usage
+            }
             Error::Cancelled => Class::Interrupted,
-            Error::Script(_) => Class::Damaged,
+            Error::Script(_) | Error::File { .. } => Class::Damaged,
             _ => Class::Failed,
         }
     }
@@ -112,6 +172,14 @@ impl Error {
             Error::Connect { .. } => Some(
                 "check host, port, user and password; passwords come from PGPASSWORD, PGPASSFILE or the URL and are never asked for",
             ),
+            Error::NoLibrary { .. } => Some(
+                "install it, on Debian with `apt install libpq5`, or name the programs' folder with --pg-bin-dir",
+            ),
+            Error::Environment { .. } => Some("unset it for this command"),
+            Error::Replication { .. } => Some(
+                "the user needs the right (`ALTER ROLE name REPLICATION`) and a line for the database `replication` in pg_hba.conf, and the server max_wal_senders above 0; passwords come from PGPASSWORD, PGPASSFILE (database `replication`) or the URL and are never asked for",
+            ),
+            Error::Refused { code, .. } => refused_hint(code),
             Error::Option(_) => {
                 Some("dumps are made in the custom format, without compression, to standard output")
             }
@@ -124,5 +192,31 @@ impl Error {
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
+    }
+    /// The server's code for the error, if it was one of the server's ("PostgreSQL Error Codes").
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Error::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// What can be done about an error of the server's, where its words do not say it.
+fn refused_hint(code: &str) -> Option<&'static str> {
+    match code {
+        // insufficient_privilege
+        "42501" => Some("give the user the right, as a superuser: `ALTER ROLE name REPLICATION`"),
+        // undefined_object
+        "42704" => Some("the replication slot is gone: make it anew, and a base backup with it"),
+        // object_in_use
+        "55006" => Some("another receiver uses this slot: `SELECT * FROM pg_replication_slots` shows which"),
+        // undefined_file
+        "58P01" => Some("the server has removed this WAL: make a new base backup"),
+        // configuration_limit_exceeded
+        "53400" => Some("raise max_replication_slots or max_wal_senders of the server and restart it"),
+        // too_many_connections
+        "53300" => Some("raise max_wal_senders of the server and restart it, or end another receiver"),
+        _ => None,
     }
 }

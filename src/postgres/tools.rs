@@ -84,6 +84,19 @@ impl Tools {
         &self.cancel
     }
 
+    /// The folder that was named as the only one.
+    pub fn named_folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Every folder in which programs are looked for, in that order.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        match &self.folder {
+            Some(folder) => vec![folder.clone()],
+            None => self.path.iter().cloned().chain(homes()).collect(),
+        }
+    }
+
     /// Finds a program: the first in PATH, whatever its version.
     pub fn any(&self, program: Program) -> Result<Tool, Error> {
         self.find(program, "any version", Version(0))

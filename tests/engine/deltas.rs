@@ -8,6 +8,7 @@ use kamba_vault::base::id::SessionId;
 use kamba_vault::base::kind::Coding;
 use kamba_vault::base::monitor::Silent;
 use kamba_vault::codec::Level;
+use kamba_vault::format::node::{Node, NodeType};
 use kamba_vault::ops::check::{self, ReadData};
 use kamba_vault::ops::snapshot::{Provenance, StreamRequest, snapshot_stdin};
 use kamba_vault::repo::{Repository, index};
@@ -157,13 +158,14 @@ fn a_stream_of_another_name_follows_what_it_begins_like() {
     let mut table = Table::new(12_000);
     snapshot(&vault.repo, "orders", &with_head(&table)).unwrap();
     let mut made = Vec::new();
-    for name in ["purchases", "sales"] {
+    // By the second day what is found lies in two packs, and where the place is lost between them it takes
+    // eight chunks to be found again: of so few, most.
+    for (name, share) in [("purchases", 50), ("sales", 20)] {
         table.pass_day();
         let text = with_head(&table);
         let day = snapshot(&vault.repo, name, &text).unwrap();
         assert!(day.added.new_bytes > 500_000, "{:?}", day.added);
-        // Most often all of it: how much depends on the order in which its segments came into their pack.
-        assert!(day.added.delta_bytes > day.added.new_bytes / 5, "{:?}", day.added);
+        assert!(day.added.delta_bytes * 100 > day.added.new_bytes * share, "{:?}", day.added);
         made.push((day.id, name, text));
     }
     for vault in [vault.elsewhere(), vault] {
@@ -279,6 +281,54 @@ proptest! {
         }
         for (id, content) in &made {
             prop_assert!(cat(&vault.repo, id, "s").unwrap() == *content);
+        }
+        support::assert_clean(&vault.repo);
+    }
+}
+
+/// Pages of which some change each day, where they are: what a relation is.
+fn pages(day: u64) -> Vec<u8> {
+    const PAGE: usize = 8 << 10;
+    let mut pages = rows(3, 512 * PAGE);
+    for day in 1..=day {
+        for page in (0..512).filter(|page| (page * 7 + day) % 61 == 0) {
+            let at = page as usize * PAGE + 100;
+            pages[at..at + 200].copy_from_slice(&noise(day << 16 | page, 200));
+        }
+    }
+    // The same page everywhere does not move what follows it.
+    let same = pages[..PAGE * 8].to_vec();
+    [pages, same, noise(1000 + day, PAGE)].concat()
+}
+
+#[test]
+fn what_changes_in_place_is_coded_against_the_same_range() {
+    let vault = Vault::new();
+    let mut made: Vec<(SessionId, Vec<u8>)> = Vec::new();
+    let mut earlier = Vec::new();
+    for day in 0..6 {
+        let bytes = pages(day);
+        let session = support::begin(&vault.repo).unwrap();
+        let mut stream = session.ranges_after(earlier, 64 << 10);
+        bytes.chunks(50_000).for_each(|piece| stream.write(piece).unwrap());
+        let content = stream.finish().unwrap();
+        earlier = content.entries.clone();
+        let node = Node::with_content("pages", NodeType::Stream, content.entries).unwrap();
+        let children = support::listing(&session, &[node]).unwrap();
+        let body = |id, _| Ok(support::root_body(&vault.repo, id, children));
+        let (id, added) = session.commit(body).unwrap();
+        if day > 0 {
+            // Eight or nine pages changed, each in another range, and the last range always does; a list
+            // and a listing come to that.
+            assert!((10..=12).contains(&added.new_chunks), "{added:?}");
+            assert!(added.delta_bytes + (64 << 10) > added.new_bytes, "{added:?}");
+            assert!(added.coded_bytes < 40_000, "{added:?}");
+        }
+        made.push((id, bytes));
+    }
+    for vault in [vault.elsewhere(), vault] {
+        for (id, bytes) in &made {
+            assert!(cat(&vault.repo, id, "pages").unwrap() == *bytes);
         }
         support::assert_clean(&vault.repo);
     }

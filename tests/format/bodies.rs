@@ -4,6 +4,7 @@
 use kamba_vault::base::clock::Timestamp;
 use kamba_vault::base::id::{ChunkId, ObjectHash, RepositoryId, SessionId, SignerId, hex};
 use kamba_vault::format::attrs::Unknown;
+use kamba_vault::format::base_backup::{BaseBackup, Tablespace};
 use kamba_vault::format::config::{ConfigBody, CreateIfAbsent, Probe};
 use kamba_vault::format::header::{Header, Kind};
 use kamba_vault::format::lease::LeaseBody;
@@ -89,8 +90,37 @@ fn snapshot() -> RootBody {
         program: None,
         parent: None,
         description: None,
+        base: None,
         unknown: Unknown::default(),
     }
+}
+
+fn base_backup() -> BaseBackup {
+    let at = |oid, location: &str| Tablespace { oid, location: location.into() };
+    BaseBackup {
+        system: 7_318_441_297_211_036_417,
+        timeline: 3,
+        start: 0x16_b000_0028,
+        stop: 0x16_b374_d848,
+        server_version: 150_010,
+        page_size: 8192,
+        segment_size: 16 << 20,
+        flags: 3,
+        tablespaces: vec![at(16_385, "/srv/fast"), at(16_390, "/srv/large")],
+        corrupt_pages: 1,
+        unknown: Unknown::default(),
+    }
+}
+
+fn base_in_json(base: &BaseBackup) -> serde_json::Value {
+    let tablespaces: Vec<_> =
+        base.tablespaces.iter().map(|t| json!([t.oid, String::from_utf8_lossy(&t.location)])).collect();
+    json!({
+        "system": base.system.to_string(), "timeline": base.timeline, "start": base.start.to_string(),
+        "stop": base.stop.to_string(), "server_version": base.server_version, "page_size": base.page_size,
+        "segment_size": base.segment_size, "flags": base.flags, "tablespaces": tablespaces,
+        "corrupt_pages": base.corrupt_pages,
+    })
 }
 
 #[test]
@@ -127,7 +157,8 @@ fn snapshots() {
         description: Some("before the move".into()),
         ..snapshot()
     };
-    for (case, body) in [("what must be there", snapshot()), ("everything", full)] {
+    let base = RootBody { kind: SnapshotKind::BaseBackup, base: Some(base_backup()), ..snapshot() };
+    for (case, body) in [("what must be there", snapshot()), ("everything", full), ("a base backup", base)] {
         let bytes = body.encode().unwrap();
         assert_eq!(RootBody::decode(&bytes).unwrap(), body);
         let mut root = Vec::new();
@@ -144,7 +175,7 @@ fn snapshots() {
                 stats.coded_bytes, stats.delta_bytes, stats.delta_coded_bytes, stats.base_bytes,
             ],
             "flags": body.flags, "program": body.program, "parent": body.parent.map(|id| id.to_hex()),
-            "description": body.description,
+            "description": body.description, "base": body.base.as_ref().map(base_in_json),
         });
         let output = json!({ "bytes": hex(&bytes), "name": name::root_name(&body.session) });
         chapter.case(case, input, output);
@@ -173,6 +204,10 @@ fn snapshots() {
     refuse(&mut chapter, "statistics that are empty, and should be absent", &[&good[..], &[24, 0]].concat());
     refuse(&mut chapter, "tags that are empty, and should be absent", &[&good[..], &[20, 0]].concat());
     refuse(&mut chapter, "a host's name that is not UTF-8", &[&good[..], &[16, 1, 0xff]].concat());
+    refuse(&mut chapter, "a cluster of a snapshot that is no base backup", &{
+        let base = base_backup().encode().unwrap();
+        [&good[..], &[40, base.len() as u8], &base].concat()
+    });
     let mut root = Vec::new();
     snapshot().root.encode(&mut root);
     // The root node is the last attribute: its tag, its length, and itself.

@@ -2,9 +2,11 @@
 //! pg_restore. Without an installed server these tests fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod base_backups;
 mod dumps;
 mod failures;
 mod programs;
+mod replication;
 mod repository;
 mod restores;
 mod servers;

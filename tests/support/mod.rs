@@ -247,6 +247,7 @@ pub fn root_body(repo: &Repository, session: SessionId, children: Vec<ListEntry>
         program: None,
         parent: None,
         description: None,
+        base: None,
         unknown: Unknown::default(),
     }
 }

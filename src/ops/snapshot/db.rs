@@ -97,6 +97,7 @@ pub fn snapshot_db(
             items: gathering.items,
             end_unverified: false,
             incomplete: !with_passwords,
+            base: None,
         })
     })
 }

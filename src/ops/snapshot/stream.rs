@@ -74,5 +74,6 @@ pub(super) fn gather(
         items: 1,
         end_unverified: false,
         incomplete: false,
+        base: None,
     })
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::id::ChunkId;
+use crate::base::kind::Coding;
 use crate::base::limits::DELTA_PREFIX_MAX;
 use crate::codec::Level;
 use crate::codec::prefix::{Decoder, Encoder};
@@ -27,15 +28,6 @@ pub struct Deltas {
     bases: Vec<ChunkId>,
     coded: Vec<u8>,
     back: Vec<u8>,
-}
-
-/// A segment as a delta.
-#[derive(Clone, Copy, Debug)]
-pub struct Delta<'d> {
-    /// The frame.
-    pub coded: &'d [u8],
-    /// What it is coded against.
-    pub bases: &'d [ChunkId],
 }
 
 impl Deltas {
@@ -69,9 +61,12 @@ impl Deltas {
         Ok(Some(self.coded.len()))
     }
 
-    /// What `code` made last.
-    pub fn coded(&self) -> Delta<'_> {
-        Delta { coded: &self.coded, bases: &self.bases }
+    /// Hands over what `code` made of `segment`.
+    pub fn hand_over(&mut self, segment: &mut Segment) {
+        let coded = &mut segment.coded;
+        std::mem::swap(&mut coded.frame, &mut self.coded);
+        std::mem::swap(&mut coded.bases, &mut self.bases);
+        (coded.coding, coded.depth) = (Coding::Prefix, segment.depth);
     }
 
     /// Plaintext bytes of the bases that `code` read last.

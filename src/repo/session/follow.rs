@@ -83,6 +83,11 @@ impl Following {
         Following { reader, limit, rest, follow: Follow::default(), search: None, copies: IdMap::default() }
     }
 
+    /// The same for a content whose bytes stay where they are.
+    pub fn fixed(reader: Arc<ChunkReader>, limit: u8, entries: Vec<ListEntry>) -> Self {
+        Following { follow: Follow::fixed(), ..Following::new(reader, limit, entries) }
+    }
+
     /// Follows what has the same chunks: one of `contents`, or else what lies beside them in a pack.
     pub fn searching(reader: Arc<ChunkReader>, limit: u8, contents: Option<Arc<dyn Contents>>) -> Self {
         let search = Some(Search { contents, last: None });
@@ -112,7 +117,6 @@ impl Following {
             self.follow_from(last);
         }
         self.feed();
-        self.feed_packed(len);
         let bases = self.follow.missed(len);
         // What was only guessed to be followed, and does not look alike, costs more time than it saves.
         if self.search.is_some() && self.follow.is_lost() {
@@ -147,8 +151,8 @@ impl Following {
             self.feed();
         } else if let Ok(Some(packed)) = self.reader.packed(&last.id) {
             self.follow = Follow::default();
-            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
             self.rest = Rest::Packed(packed);
+            self.feed();
         } else {
             return;
         }
@@ -176,6 +180,14 @@ impl Following {
 
     /// Hands over as much of the content that is followed as is asked for.
     fn feed(&mut self) {
+        while let Rest::Packed(packed) = &mut self.rest
+            && self.follow.wants_more()
+        {
+            match packed.next() {
+                Some(chunk) => self.follow.push(chunk),
+                None => self.rest = Rest::Nothing,
+            }
+        }
         while let Rest::Content(entries) = &mut self.rest
             && self.follow.wants_more()
         {
@@ -197,19 +209,6 @@ impl Following {
                     self.follow.push_gap(len);
                 }
             }
-        }
-    }
-
-    /// Hands over what comes next in the pack that is followed, where a chunk of `len` bytes comes in the new
-    /// content: all that is near if the place is lost, so that it can be found there.
-    fn feed_packed(&mut self, len: u32) {
-        let Rest::Packed(packed) = &mut self.rest else { return };
-        let is_lost = self.follow.is_lost();
-        while if is_lost { self.follow.wants_more() } else { self.follow.is_at_end() } {
-            if !packed.advance(len) {
-                return;
-            }
-            packed.segment().iter().for_each(|chunk| self.follow.push(*chunk));
         }
     }
 }

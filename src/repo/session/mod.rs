@@ -5,6 +5,7 @@
 mod delta;
 mod follow;
 mod lease;
+mod order;
 mod pending;
 mod pipeline;
 mod stream;
@@ -222,6 +223,13 @@ impl Session {
     /// `contents`, or else whatever has the same chunks.
     pub fn stream_like(&self, contents: Option<Arc<dyn Contents>>) -> StreamWriter<'_> {
         self.following(|reader, limit| Following::searching(reader, limit, contents))
+    }
+
+    /// Begins a stream that is cut every `len` bytes, each range of which is coded against what stands at
+    /// the same offset of `entries`: for what changes in place, as the pages of a relation do.
+    pub fn ranges_after(&self, entries: Vec<ListEntry>, len: u32) -> StreamWriter<'_> {
+        let len = len.clamp(1, self.chunker.settings().max());
+        self.following(|reader, limit| Following::fixed(reader, limit, entries)).in_ranges(len)
     }
 
     fn following(&self, new: impl FnOnce(Arc<ChunkReader>, u8) -> Following) -> StreamWriter<'_> {

@@ -7,14 +7,34 @@
 
 use crate::base::id::ChunkId;
 use crate::base::idmap::IdSet;
-use crate::base::kind::{ChunkKind, PackKind};
+use crate::base::kind::{ChunkKind, Coding, PackKind};
 use crate::base::limits::{
     DELTA_PLAIN_AIM, SEGMENT_BASES_MAX, SEGMENT_CHUNKS_MAX, SEGMENT_PLAIN_AIM, SHORT_PLAIN_AIM,
 };
 use crate::chunker::Base;
 use crate::format::pack::ChunkEntry;
+use crate::repo::pack::ToSeal;
 use crate::repo::read::SegmentKey;
 use crate::repo::session::follow::Place;
+
+/// What a segment was coded to.
+#[derive(Debug)]
+pub struct Coded {
+    /// How.
+    pub coding: Coding,
+    /// The frame; nothing if it is the plaintext.
+    pub frame: Vec<u8>,
+    /// How deep a chain it makes; zero unless it is a delta.
+    pub depth: u8,
+    /// What it was coded against.
+    pub bases: Vec<ChunkId>,
+}
+
+impl Default for Coded {
+    fn default() -> Self {
+        Coded { coding: Coding::Raw, frame: Vec::new(), depth: 0, bases: Vec::new() }
+    }
+}
 
 /// Chunks that will be compressed and sealed together. Buffers go round between producers and
 /// workers.
@@ -30,6 +50,8 @@ pub struct Segment {
     pub depth: u8,
     /// The segment that its bases lie in.
     pub base_segment: Option<SegmentKey>,
+    /// What it was coded to, once it was.
+    pub coded: Coded,
     /// What follows the last base.
     after: Option<Base>,
 }
@@ -88,6 +110,16 @@ impl Segment {
         self.after = None;
         self.depth = 0;
         self.base_segment = None;
+        self.coded.depth = 0;
+        self.coded.frame.clear();
+        self.coded.bases.clear();
+    }
+
+    /// What goes into a pack, once it was coded.
+    pub fn to_seal(&self) -> ToSeal<'_> {
+        let Coded { coding, frame, depth, bases } = &self.coded;
+        let coded = if *coding == Coding::Raw { &self.plain } else { frame };
+        ToSeal { coded, coding: *coding, depth: *depth, bases, chunks: &self.chunks }
     }
 }
 

@@ -7,8 +7,8 @@
 //! metadata packs, which name data chunks, wait until the end, when all data packs are durable.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,17 +19,18 @@ use crate::base::kind::{ChunkKind, Coding, PackKind};
 use crate::base::limits::{PACK_SIZE_AIM, UPLOAD_BUFFERS};
 use crate::base::monitor::{Count, Monitor};
 use crate::base::secret::Secret32;
-use crate::codec::{Coded, Compressor, Level};
+use crate::codec::{self, Compressor, Level};
 use crate::format::index::PackRecord;
 use crate::format::name::pack_name;
 use crate::repo::copies::Copies;
 use crate::repo::index::write_part;
-use crate::repo::pack::{Built, PackBuilder, Scratch, ToSeal, verify};
+use crate::repo::pack::{Built, PackBuilder, Scratch, verify};
 use crate::repo::read::ChunkReader;
-use crate::repo::session::delta::{Delta, Deltas};
+use crate::repo::session::delta::Deltas;
 use crate::repo::session::follow::Following;
 use crate::repo::session::may_still_happen;
-use crate::repo::session::pending::{Pending, Segment};
+use crate::repo::session::order::OpenPack;
+use crate::repo::session::pending::{Coded, Pending, Segment};
 use crate::repo::session::tally::{Added, Tally};
 use crate::repo::{Error, Repository};
 
@@ -65,8 +66,8 @@ pub(super) struct Shared {
     /// uploader must not wait for that lock itself: a producer holds it while it waits for a buffer
     /// that, in the end, only uploaders give back.
     indexed: Mutex<Vec<ChunkId>>,
-    data: Mutex<Option<PackBuilder>>,
-    meta: Mutex<Option<PackBuilder>>,
+    data: Mutex<OpenPack>,
+    meta: Mutex<OpenPack>,
     durable: Mutex<Durable>,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -85,10 +86,20 @@ struct Durable {
     meta: Vec<PackRecord>,
 }
 
+/// A segment to be coded.
+struct Job {
+    kind: PackKind,
+    /// Its place among those of its kind.
+    number: u64,
+    segment: Segment,
+}
+
 /// The running pipeline.
 pub(super) struct Pipeline {
     shared: Arc<Shared>,
-    jobs: Option<Sender<(PackKind, Segment)>>,
+    jobs: Option<Sender<Job>>,
+    /// Segments of data and of metadata so far.
+    numbers: [AtomicU64; 2],
     spare: Receiver<Segment>,
     /// Segments that may still be made: no more than are needed at once take memory.
     unmade: AtomicUsize,
@@ -136,6 +147,7 @@ impl Pipeline {
         let mut pipeline = Pipeline {
             shared,
             jobs: Some(jobs),
+            numbers: Default::default(),
             spare,
             unmade: AtomicUsize::new(segments + open),
             uploads: Some(uploads.clone()),
@@ -238,9 +250,12 @@ impl Pipeline {
         self.shared.tally.chunks(chunks);
     }
 
-    fn submit(&self, job: (PackKind, Segment)) -> Result<(), Error> {
+    fn submit(&self, (kind, segment): (PackKind, Segment)) -> Result<(), Error> {
+        let [data, meta] = &self.numbers;
+        let numbers = if kind == PackKind::Data { data } else { meta };
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
         match &self.jobs {
-            Some(jobs) => jobs.send(job).map_err(|_| Error::Worker),
+            Some(jobs) => jobs.send(Job { kind, number, segment }).map_err(|_| Error::Worker),
             None => Err(Error::Worker),
         }
     }
@@ -284,7 +299,7 @@ impl Pipeline {
     }
 
     fn close_open_pack(&self, kind: PackKind) -> Result<(), Error> {
-        let open = lock(self.shared.open_pack(kind))?.take();
+        let open = lock(self.shared.open_pack(kind))?.pack.take();
         if let (Some(pack), Some(uploads)) = (open, &self.uploads) {
             let built = self.shared.close(pack, &mut Scratch::default())?;
             uploads.send(built).map_err(|_| Error::Worker)?;
@@ -326,7 +341,7 @@ impl Shared {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    fn open_pack(&self, kind: PackKind) -> &Mutex<Option<PackBuilder>> {
+    fn open_pack(&self, kind: PackKind) -> &Mutex<OpenPack> {
         match kind {
             PackKind::Data => &self.data,
             PackKind::Meta => &self.meta,
@@ -410,7 +425,6 @@ struct Tools {
     scratch: Scratch,
     compressor: Compressor,
     deltas: Option<Deltas>,
-    coded: Vec<u8>,
 }
 
 impl Tools {
@@ -419,47 +433,50 @@ impl Tools {
             scratch: Scratch::default(),
             compressor: Compressor::new(ways.level).map_err(|e| Error::Codec(e.to_string()))?,
             deltas: ways.bases.clone().map(|reader| Deltas::new(reader, ways.level)).transpose()?,
-            coded: Vec::new(),
         })
     }
 
     /// Codes a segment: against its bases if that makes it clearly shorter, else by itself.
-    fn code<'s>(&'s mut self, segment: &'s Segment, shared: &Shared) -> Result<ToSeal<'s>, Error> {
-        let chunks = &segment.chunks[..];
-        let whole = |coding, coded| ToSeal { coded, coding, depth: 0, bases: &[], chunks };
-        let plain = &segment.plain;
+    fn code(&mut self, segment: &mut Segment, shared: &Shared) -> Result<(), Error> {
         let mut by_itself = None;
         let mut pays = false;
         if let Some(deltas) = self.deltas.as_mut().filter(|_| segment.depth > 0)
             && let Some(len) = deltas.code(segment)?
         {
             shared.tally.bases(deltas.base_bytes());
-            pays = len * SURELY_SHORTER <= plain.len();
+            pays = len * SURELY_SHORTER <= segment.plain.len();
             if !pays {
-                by_itself = Some(self.compressor.compress(plain, &mut self.coded));
-                let other = if self.coded.is_empty() { plain.len() } else { self.coded.len() };
+                by_itself = Some(code_whole(&mut self.compressor, segment)?);
+                let other = segment.to_seal().coded.len();
                 pays = len + other / 8 < other;
             }
             if pays && shared.ways.verify {
                 deltas.verify(segment)?;
             }
         }
-        if let Some(deltas) = self.deltas.as_ref().filter(|_| pays) {
-            let Delta { coded, bases } = deltas.coded();
-            return Ok(ToSeal { coded, coding: Coding::Prefix, depth: segment.depth, bases, chunks });
+        if let Some(deltas) = self.deltas.as_mut().filter(|_| pays) {
+            deltas.hand_over(segment);
+        } else if by_itself.is_none() {
+            code_whole(&mut self.compressor, segment)?;
         }
-        let by_itself = by_itself.unwrap_or_else(|| self.compressor.compress(plain, &mut self.coded));
-        match by_itself.map_err(|e| Error::Codec(e.to_string()))? {
-            Coded::Zstd => Ok(whole(Coding::Zstd, &self.coded)),
-            Coded::Raw => Ok(whole(Coding::Raw, plain)),
-        }
+        Ok(())
     }
+}
+
+/// Codes a segment by itself.
+fn code_whole(compressor: &mut Compressor, segment: &mut Segment) -> Result<(), Error> {
+    let Segment { plain, coded: Coded { coding, frame, .. }, .. } = segment;
+    *coding = match compressor.compress(plain, frame).map_err(|e| Error::Codec(e.to_string()))? {
+        codec::Coded::Zstd => Coding::Zstd,
+        codec::Coded::Raw => Coding::Raw,
+    };
+    Ok(())
 }
 
 /// One compressing thread.
 struct Worker {
     shared: Arc<Shared>,
-    jobs: Receiver<(PackKind, Segment)>,
+    jobs: Receiver<Job>,
     spare: Sender<Segment>,
     uploads: Sender<Built>,
     spare_packs: Receiver<Vec<u8>>,
@@ -468,42 +485,85 @@ struct Worker {
 impl Worker {
     fn run(&self) {
         let mut tools = Tools::new(&self.shared.ways);
-        for (kind, mut segment) in &self.jobs {
+        for Job { kind, number, segment } in &self.jobs {
             // After a failure the queue is still emptied, so that no producer waits for ever.
-            if !self.shared.failed.load(Ordering::Relaxed) {
-                let done = match &mut tools {
-                    Ok(tools) => self.pack(kind, &segment, tools),
-                    Err(_) => Err(Error::Codec("no compressor could be made".into())),
-                };
-                if let Err(e) = done {
-                    self.shared.fail(e);
-                }
+            if self.shared.failed.load(Ordering::Relaxed) {
+                self.give_back(segment);
+                self.give_up(kind);
+                continue;
             }
-            segment.clear();
-            if self.spare.send(segment).is_err() {
-                return;
+            let done = match &mut tools {
+                Ok(tools) => self.pack(kind, number, segment, tools),
+                Err(_) => Err(Error::Codec("no compressor could be made".into())),
+            };
+            if let Err(e) = done {
+                self.shared.fail(e);
+                self.give_up(kind);
             }
         }
     }
 
-    fn pack(&self, kind: PackKind, segment: &Segment, tools: &mut Tools) -> Result<(), Error> {
-        let coded = tools.code(segment, &self.shared)?;
-        let full = {
+    fn pack(
+        &self,
+        kind: PackKind,
+        number: u64,
+        mut segment: Segment,
+        tools: &mut Tools,
+    ) -> Result<(), Error> {
+        if let Err(e) = tools.code(&mut segment, &self.shared) {
+            self.give_back(segment);
+            return Err(e);
+        }
+        let mut full = Vec::new();
+        {
             let mut open = lock(self.shared.open_pack(kind))?;
-            let full = open.take_if(|pack| !pack.fits(&coded));
-            let pack = match &mut *open {
-                Some(pack) => pack,
-                None => open.insert(self.new_pack(kind)?),
-            };
-            pack.append(&coded)?;
-            self.shared.tally.segment(coded.coding, segment.plain.len(), coded.coded.len());
-            full
-        };
-        if let Some(pack) = full {
+            open.take(number, segment);
+            while let Some(segment) = open.turn() {
+                let appended = self.append(kind, &mut open.pack, &segment, &mut full);
+                self.give_back(segment);
+                appended?;
+            }
+            // Whoever failed may have looked for those that wait before this one came.
+            if self.shared.failed.load(Ordering::Relaxed) {
+                open.give_up().for_each(|segment| self.give_back(segment));
+            }
+        }
+        for pack in full {
             let built = self.shared.close(pack, &mut tools.scratch)?;
             self.uploads.send(built).map_err(|_| Error::Worker)?;
         }
         Ok(())
+    }
+
+    /// Appends a segment to the open pack; one that is full goes to `full`, and another is begun.
+    fn append(
+        &self,
+        kind: PackKind,
+        open: &mut Option<PackBuilder>,
+        segment: &Segment,
+        full: &mut Vec<PackBuilder>,
+    ) -> Result<(), Error> {
+        let coded = segment.to_seal();
+        full.extend(open.take_if(|pack| !pack.fits(&coded)));
+        let pack = match open {
+            Some(pack) => pack,
+            None => open.insert(self.new_pack(kind)?),
+        };
+        pack.append(&coded)?;
+        self.shared.tally.segment(coded.coding, segment.plain.len(), coded.coded.len());
+        Ok(())
+    }
+
+    /// Gives a segment's buffers to whoever needs them next. Where nobody does any more, they go.
+    fn give_back(&self, mut segment: Segment) {
+        segment.clear();
+        let _ = self.spare.send(segment);
+    }
+
+    /// Gives back what waits for a turn that will not come.
+    fn give_up(&self, kind: PackKind) {
+        let mut open = self.shared.open_pack(kind).lock().unwrap_or_else(PoisonError::into_inner);
+        open.give_up().for_each(|segment| self.give_back(segment));
     }
 
     fn new_pack(&self, kind: PackKind) -> Result<PackBuilder, Error> {

@@ -28,12 +28,20 @@ pub struct StreamWriter<'s> {
     list: ListBuilder,
     following: Option<Box<Following>>,
     is_short: bool,
+    /// Cut every so many bytes; by content if that is not given.
+    range: Option<u32>,
 }
 
 impl<'s> StreamWriter<'s> {
     pub(super) fn new(session: &'s Session, following: Option<Box<Following>>) -> Self {
         let (window, list) = (session.window(), ListBuilder::new());
-        StreamWriter { session, window, list, following, is_short: false }
+        StreamWriter { session, window, list, following, is_short: false, range: None }
+    }
+
+    /// Cuts it every `len` bytes, which are no more than a chunk may have, and not by its content.
+    pub(super) fn in_ranges(mut self, len: u32) -> Self {
+        self.range = Some(len);
+        self
     }
 
     /// Says how long it will be, as far as that is known: short ones are stored together.
@@ -113,8 +121,11 @@ impl<'s> StreamWriter<'s> {
 
     /// Hands every whole chunk of the window to the session.
     fn cut(&mut self, last: bool) -> Result<(), Error> {
-        let StreamWriter { session, window, list, following, is_short } = self;
-        while let Some(chunk) = window.next(session.chunker(), last) {
+        let StreamWriter { session, window, list, following, is_short, range } = self;
+        while let Some(chunk) = match range {
+            Some(len) => window.next_range(*len as usize, last),
+            None => window.next(session.chunker(), last),
+        } {
             let id = session.store_after(ChunkKind::Data, chunk, following.as_deref_mut(), *is_short)?;
             let entry = ListEntry::Chunk { len: chunk.len() as u32, id };
             list.push(entry, &mut |kind, bytes| session.store(kind, bytes))?;

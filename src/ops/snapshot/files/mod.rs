@@ -151,6 +151,7 @@ pub fn snapshot_files(
             items: counts.files + counts.directories + counts.others,
             end_unverified: false,
             incomplete: counts.problems > 0,
+            base: None,
         })
     })?;
     // Failing to tidy up the cache costs space and time, and not the snapshot.

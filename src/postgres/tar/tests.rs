@@ -1,0 +1,1 @@
+//! Tars as PostgreSQL writes them, and as it does not.
