@@ -8,6 +8,7 @@ pub mod push;
 pub mod ranges;
 pub mod record;
 pub mod status;
+pub mod windows;
 
 use std::path::Path;
 
