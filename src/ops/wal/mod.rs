@@ -3,6 +3,7 @@
 //! each of their calls.
 
 pub mod ahead;
+pub mod batch;
 pub mod fetch;
 pub mod push;
 pub mod ranges;
