@@ -14,7 +14,7 @@ use crate::cli::table::{Align, Table};
 use crate::cli::{text, time};
 use crate::ops::wal::ranges::{self, Ranges};
 use crate::ops::wal::status::{Cluster, Status, Timeline, status};
-use crate::ops::wal::windows::Window;
+use crate::ops::wal::windows::{Recoverable, Window};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -107,10 +107,10 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Done, Failure> {
 
 impl ClusterDocument {
     fn new(cluster: &Cluster, status: &Status, now: Timestamp) -> Self {
-        let found = status.windows.as_ref().and_then(|windows| windows.get(&cluster.system));
-        let useless = found.map(|(_, useless)| useless.iter().map(|id| id.to_hex()).collect());
+        let found = status.recoverable.as_ref().and_then(|found| found.get(&cluster.system));
+        let useless = found.map(|found| found.useless.iter().map(SessionId::to_hex).collect());
         ClusterDocument {
-            windows: found.map(|(windows, _)| windows.iter().map(WindowDocument::from).collect()),
+            windows: found.map(|found| found.windows.iter().map(WindowDocument::from).collect()),
             useless_bases: useless.unwrap_or_default(),
             system_id: cluster.system.to_string(),
             timelines: cluster.timelines.iter().map(|line| TimelineDocument::new(line, now)).collect(),
@@ -213,14 +213,15 @@ fn words(status: &Status, now: Timestamp, zone: &TimeZone) -> String {
                 }
             }
         }
-        let found = status.windows.as_ref().and_then(|windows| windows.get(&cluster.system));
-        out.push_str(&found.map_or(String::new(), |(windows, useless)| recoverable(windows, useless, zone)));
+        let found = status.recoverable.as_ref().and_then(|found| found.get(&cluster.system));
+        out.push_str(&found.map_or(String::new(), |found| recoverable(found, zone)));
     }
     out
 }
 
 /// What can be recovered of a cluster, in words.
-fn recoverable(windows: &[Window], useless: &[SessionId], zone: &TimeZone) -> String {
+fn recoverable(found: &Recoverable, zone: &TimeZone) -> String {
+    let Recoverable { windows, useless } = found;
     let mut out = String::new();
     for window in windows {
         let (from, to) = (time::local(window.from.1, zone), time::local(window.to.1, zone));

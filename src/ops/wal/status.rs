@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::base::clock::{Cancel, Timestamp};
-use crate::base::id::SessionId;
 use crate::base::kind::PackKind;
 use crate::format::base_backup::BaseBackup;
 use crate::format::ledger::LedgerBody;
 use crate::ops::Error;
 use crate::ops::wal::ranges::{self, Ranges};
-use crate::ops::wal::windows::{Base, Window, windows};
+use crate::ops::wal::windows::{Base, Recoverable, windows};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::wal::{History, SegmentName, SegmentSize, WalName};
 use crate::repo::roots::{self, Listing, Snapshot};
@@ -25,9 +24,9 @@ const FORGIVEN_MAX: usize = 1 << 16;
 pub struct Status {
     /// By system identifier.
     pub clusters: Vec<Cluster>,
-    /// By system identifier, what can be recovered, and base backups from which nothing can be. `None` if
-    /// this key may not read the histories of timelines.
-    pub windows: Option<BTreeMap<u64, (Vec<Window>, Vec<SessionId>)>>,
+    /// By system identifier, what can be recovered. `None` if this key may not read the histories of
+    /// timelines.
+    pub recoverable: Option<BTreeMap<u64, Recoverable>>,
     /// Objects that cannot be read, and why.
     pub damaged: Vec<(String, String)>,
 }
@@ -110,7 +109,7 @@ pub fn status(repo: &Repository, cancel: &Cancel) -> Result<Status, Error> {
             let histories = read_histories(repo, cluster, &mut status.damaged)?;
             found.insert(cluster.system, windows(cluster, &bases, &histories));
         }
-        status.windows = Some(found);
+        status.recoverable = Some(found);
     }
     Ok(status)
 }

@@ -38,9 +38,17 @@ pub struct Window {
     pub to: (Lsn, Timestamp),
 }
 
-/// What can be recovered of a cluster, by timeline and position; and the base backups from which nothing
-/// can be, because WAL that they need is not there.
-pub fn windows(cluster: &Cluster, bases: &[Base], histories: &[History]) -> (Vec<Window>, Vec<SessionId>) {
+/// What can be recovered of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recoverable {
+    /// By timeline and position.
+    pub windows: Vec<Window>,
+    /// Base backups from which nothing can be: WAL that they need is not there.
+    pub useless: Vec<SessionId>,
+}
+
+/// What can be recovered of a cluster from these base backups, as far as these histories lead.
+pub fn windows(cluster: &Cluster, bases: &[Base], histories: &[History]) -> Recoverable {
     let mut bases: Vec<&Base> = bases.iter().filter(|base| base.system == cluster.system).collect();
     bases.sort_by_key(|base| (base.stop, base.id));
     let (mut windows, mut useless) = (Vec::<Window>::new(), Vec::new());
@@ -60,7 +68,7 @@ pub fn windows(cluster: &Cluster, bases: &[Base], histories: &[History]) -> (Vec
         }
     }
     windows.sort_by_key(|window| (window.timeline, window.from.0));
-    (windows, useless)
+    Recoverable { windows, useless }
 }
 
 /// The ways that lead on from a base: its own timeline, and those that left it after the base's stop.
@@ -137,7 +145,7 @@ mod tests {
 
     fn of(lines: Vec<Timeline>, bases: &[Base], histories: &[History]) -> (Vec<(u32, u8, u64, u64)>, usize) {
         let cluster = Cluster { system: 1, timelines: lines, histories: Vec::new() };
-        let (windows, useless) = windows(&cluster, bases, histories);
+        let Recoverable { windows, useless } = windows(&cluster, bases, histories);
         let short = |w: &Window| (w.timeline, w.base.0[0], w.from.0.0, w.to.0.0 / MIB);
         (windows.iter().map(short).collect(), useless.len())
     }
@@ -166,12 +174,15 @@ mod tests {
         let history = History::parse(2, b"1\t0/580000\tfailover\n").unwrap();
         let lines = |first, second| vec![line(1, first), line(2, second)];
         let both = vec![(1, 1, 3 * MIB, 8), (2, 1, 3 * MIB, 9)];
-        assert_eq!(of(lines(vec![2..=7], vec![5..=8]), &[early], &[history.clone()]), (both, 0));
+        assert_eq!(of(lines(vec![2..=7], vec![5..=8]), &[early], std::slice::from_ref(&history)), (both, 0));
         // The segment in which it was left is the new timeline's to have.
         let both = vec![(1, 1, 3 * MIB, 5), (2, 1, 3 * MIB, 9)];
-        assert_eq!(of(lines(vec![2..=4], vec![5..=8]), &[early], &[history.clone()]), (both, 0));
+        assert_eq!(of(lines(vec![2..=4], vec![5..=8]), &[early], std::slice::from_ref(&history)), (both, 0));
         let old = vec![(1, 1, 3 * MIB, 8)];
-        assert_eq!(of(lines(vec![2..=7], vec![6..=8]), &[early], &[history.clone()]), (old.clone(), 0));
+        assert_eq!(
+            of(lines(vec![2..=7], vec![6..=8]), &[early], std::slice::from_ref(&history)),
+            (old.clone(), 0)
+        );
         assert_eq!(of(lines(vec![2..=7], vec![5..=8]), &[early], &[]), (old, 0), "no history, no way");
         // A base from after the switch leads nowhere on the new timeline.
         let late = base(2, 1, 6 * MIB, 6 * MIB + 1);
