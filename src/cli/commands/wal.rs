@@ -1,4 +1,4 @@
-//! `wal push`, `wal fetch`, `wal status`: what `archive_command` and `restore_command` call, and what came
+//! `wal push`, `wal fetch`, `wal receive`, `wal status`: what `archive_command` and `restore_command` call, and what came
 //! of it. How the first two end is PostgreSQL's contract: see `exit::Contract`.
 
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use clap::{Args, Subcommand};
 
 use crate::base::monitor::Monitor;
-use crate::cli::commands::wal_status;
+use crate::cli::commands::{wal_receive, wal_status};
 use crate::cli::context::Context;
 use crate::cli::env;
 use crate::cli::exit::{Done, Failure};
@@ -33,6 +33,7 @@ pub struct WalArgs {
 pub enum Action {
     Push(PushArgs),
     Fetch(FetchArgs),
+    Receive(wal_receive::ReceiveArgs),
     Status(wal_status::StatusArgs),
 }
 
@@ -101,6 +102,13 @@ pub struct FetchArgs {
     #[arg(long)]
     pub standby: bool,
 
+    /// For a segment that is not there, take its beginning, if that is
+    ///
+    /// The last segment that a server wrote before it was lost: 'wal receive --finish' stores it as
+    /// NAME.partial.
+    #[arg(long)]
+    pub partial: bool,
+
     /// Only fetch what follows NAME: how this program starts itself
     #[arg(long, hide = true, value_name = "SIZE")]
     pub ahead: Option<u64>,
@@ -114,6 +122,7 @@ pub fn run(args: &WalArgs, context: &Context) -> Result<Done, Failure> {
             Some(size) => run_ahead(args, size, context),
             None => run_fetch(args, context),
         },
+        Action::Receive(args) => wal_receive::run(args, context),
         Action::Status(args) => wal_status::run(args, context),
     }
 }
@@ -161,6 +170,11 @@ fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Done, Failure> {
     }
     let repository = context.unlock(&settings)?;
     match (fetch(&repository, system, name, &args.path)?, name) {
+        (Fetched::Absent, WalName::Segment(segment)) if args.partial => {
+            ahead.clear();
+            let beginning = fetch(&repository, system, WalName::Partial(segment), &args.path)?;
+            return Ok(if beginning == Fetched::Absent { Done::Absent } else { Done::Complete });
+        }
         (Fetched::Absent, _) => {
             ahead.clear();
             return Ok(Done::Absent);

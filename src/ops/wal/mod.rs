@@ -7,6 +7,7 @@ pub mod batch;
 pub mod fetch;
 pub mod push;
 pub mod ranges;
+pub mod receive;
 pub mod record;
 pub mod status;
 pub mod windows;

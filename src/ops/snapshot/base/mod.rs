@@ -215,7 +215,7 @@ impl<'s> Gathering<'s> {
     fn run(&mut self, running: &mut base_backup::BaseBackup<'_>) -> Result<End, Error> {
         loop {
             self.session.check()?;
-            match running.next()? {
+            match running.next_event()? {
                 Event::Archive { oid, .. } => {
                     self.end_archive()?;
                     self.begin_archive(oid);
