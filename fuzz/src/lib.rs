@@ -15,4 +15,5 @@ pub mod property;
 pub mod reading;
 pub mod seeds;
 pub mod vault;
+pub mod wal;
 pub mod wild;

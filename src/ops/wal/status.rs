@@ -1,20 +1,32 @@
 //! `wal status`: which files of which clusters there are, what is missing between them, and what was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::base::clock::{Cancel, Timestamp};
+use crate::base::kind::PackKind;
+use crate::format::base_backup::BaseBackup;
 use crate::format::ledger::LedgerBody;
 use crate::ops::Error;
 use crate::ops::wal::ranges::{self, Ranges};
-use crate::postgres::wal::{SegmentName, SegmentSize, WalName};
-use crate::repo::Repository;
+use crate::ops::wal::windows::{Base, Recoverable, windows};
+use crate::postgres::lsn::Lsn;
+use crate::postgres::wal::{History, SegmentName, SegmentSize, WalName};
+use crate::repo::roots::{self, Listing, Snapshot};
 use crate::repo::wal::{self, Catalogue, ledger};
+use crate::repo::{Repository, Unlocked};
+
+/// Lost segments that are held against damaged objects: a terabyte of usual ones. A hostile ledger could name
+/// more than can be counted out.
+const FORGIVEN_MAX: usize = 1 << 16;
 
 /// What there is.
 #[derive(Debug, Default)]
 pub struct Status {
     /// By system identifier.
     pub clusters: Vec<Cluster>,
+    /// By system identifier, what can be recovered. `None` if this key may not read the histories of
+    /// timelines.
+    pub recoverable: Option<BTreeMap<u64, Recoverable>>,
     /// Objects that cannot be read, and why.
     pub damaged: Vec<(String, String)>,
 }
@@ -39,6 +51,8 @@ pub struct Timeline {
     pub size: SegmentSize,
     /// Segments that are there, by number.
     pub present: Ranges,
+    /// Segments that a ledger names and whose objects cannot be read.
+    pub damaged: Ranges,
     /// Segments that a ledger names and that are not there: they were removed.
     pub lost: Ranges,
     /// Segments between others of which nothing is known: they were never here, or not for long.
@@ -62,6 +76,15 @@ impl Timeline {
         SegmentName::new(self.timeline, number, self.size)
     }
 
+    /// Takes those out of what is lost whose objects are there, and damaged.
+    fn forgive(&mut self, is_damaged: impl Fn(String) -> bool) {
+        let numbers = self.lost.iter().cloned().flatten().take(FORGIVEN_MAX);
+        let there =
+            numbers.filter(|number| self.name(*number).is_some_and(|name| is_damaged(name.to_string())));
+        self.damaged = ranges::merged(there.map(|number| number..=number).collect());
+        self.lost = ranges::without(&self.lost, &self.damaged);
+    }
+
     /// The first and the last segment that are there.
     pub fn ends(&self) -> Option<(SegmentName, SegmentName)> {
         let (first, last) = (self.present.first()?, self.present.last()?);
@@ -71,13 +94,63 @@ impl Timeline {
 
 /// Looks through the repository.
 pub fn status(repo: &Repository, cancel: &Cancel) -> Result<Status, Error> {
+    // Before the segments: what a ledger names was durable when it was written.
+    let ledgers = ledger::list(repo)?;
     let listing = wal::list(repo)?;
     let catalogue = wal::read_all(repo, &listing, cancel)?;
-    let (ledgers, damaged) = ledger::read_all(repo, &listing.ledgers)?;
-    let mut status = Status { clusters: summary(&catalogue, &ledgers), damaged: Vec::new() };
+    let (ledgers, damaged) = ledger::read_all(repo, &ledgers)?;
+    let mut status = Status { clusters: summary(repo, &catalogue, &ledgers), ..Status::default() };
     let damaged = catalogue.damaged.into_iter().chain(damaged);
     status.damaged.extend(damaged.map(|(name, error)| (name, error.to_string())));
+    if repo.keys().may_read(PackKind::Data).is_ok() {
+        let bases = bases(&roots::list(repo, cancel)?);
+        let mut found = BTreeMap::new();
+        for cluster in &status.clusters {
+            let histories = read_histories(repo, cluster, &mut status.damaged)?;
+            found.insert(cluster.system, windows(cluster, &bases, &histories));
+        }
+        status.recoverable = Some(found);
+    }
     Ok(status)
+}
+
+/// The base backups among the snapshots.
+pub fn bases(listing: &Listing) -> Vec<Base> {
+    let bases =
+        listing.snapshots.iter().filter_map(|snapshot| Some((snapshot, snapshot.root.base.as_ref()?)));
+    let base = |(snapshot, base): (&Snapshot, &BaseBackup)| Base {
+        id: snapshot.id,
+        system: base.system,
+        timeline: base.timeline,
+        start: Lsn(base.start),
+        stop: Lsn(base.stop),
+        ended: snapshot.root.ended,
+    };
+    bases.map(base).collect()
+}
+
+/// The histories of a cluster's timelines. One that cannot be read leads nowhere.
+fn read_histories(
+    repo: &Unlocked,
+    cluster: &Cluster,
+    damaged: &mut Vec<(String, String)>,
+) -> Result<Vec<History>, Error> {
+    let mut histories = Vec::new();
+    for timeline in &cluster.histories {
+        let name = WalName::History(*timeline).to_string();
+        let object = || wal::object_name(repo, cluster.system, &name);
+        match wal::get(repo, cluster.system, &name) {
+            Ok(Some((_, bytes))) => match History::parse(*timeline, &bytes) {
+                Ok(history) => histories.push(history),
+                Err(error) => damaged.push((object(), format!("it holds {name}: {error}"))),
+            },
+            // Removed since it was listed.
+            Ok(None) => {}
+            Err(error) if error.is_about_data() => damaged.push((object(), error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(histories)
 }
 
 /// What a timeline's figures are made of. Segments of two sizes, which `pg_resetwal` can make, are told apart.
@@ -93,7 +166,21 @@ struct Found {
 }
 
 /// Puts together what heads and ledgers say.
-pub fn summary(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
+pub fn summary(repo: &Unlocked, catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
+    let mut clusters = put_together(catalogue, ledgers);
+    let unreadable: HashSet<&str> = catalogue.damaged.iter().map(|(name, _)| name.as_str()).collect();
+    if !unreadable.is_empty() {
+        for cluster in &mut clusters {
+            let system = cluster.system;
+            for line in &mut cluster.timelines {
+                line.forgive(|name| unreadable.contains(wal::object_name(repo, system, &name).as_str()));
+            }
+        }
+    }
+    clusters
+}
+
+fn put_together(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
     let mut found: BTreeMap<Key, Found> = BTreeMap::new();
     let mut histories: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     for stored in &catalogue.files {
@@ -150,6 +237,7 @@ impl Found {
         Timeline {
             timeline,
             size,
+            damaged: Ranges::new(),
             lost: ranges::without(&recorded, &present),
             gaps: ranges::without(&span, &known),
             present,

@@ -6,7 +6,7 @@ use crate::base::id::LedgerId;
 use crate::base::limits::SMALL_OBJECT_MAX;
 use crate::format::header::Kind;
 use crate::format::ledger::LedgerBody;
-use crate::format::name::ledger_name;
+use crate::format::name::{LEDGERS, ObjectName, ledger_name};
 use crate::repo::{Error, Repository, Unlocked, objects};
 use crate::storage::ErrorKind;
 
@@ -18,12 +18,24 @@ pub fn write(repo: &Unlocked, body: &LedgerBody) -> Result<(), Error> {
     objects::create(repo, Kind::WalLedger, &ledger_name(&id), b"", &encoded).map(drop)
 }
 
-/// Reads the ledgers with these ids, from the cache where it has them. Those that cannot be read are
-/// answered apart, with their names: they hide no other.
-pub fn read_all(
-    repo: &Repository,
-    ids: &[LedgerId],
-) -> Result<(Vec<LedgerBody>, Vec<(String, Error)>), Error> {
+/// The ids of all ledgers. Whoever looks for what they name lists that afterwards.
+pub fn list(repo: &Unlocked) -> Result<Vec<LedgerId>, Error> {
+    let mut ids = Vec::new();
+    repo.backend().list(LEDGERS, &mut |entry| {
+        if let Some(ObjectName::Ledger(id)) = ObjectName::parse(&entry.name) {
+            ids.push(id);
+        }
+    })?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Ledgers that were read, and the names of those that cannot be, with what is wrong.
+pub type Ledgers = (Vec<LedgerBody>, Vec<(String, Error)>);
+
+/// Reads the ledgers with these ids, from the cache where it has them. One that cannot be read hides no
+/// other.
+pub fn read_all(repo: &Repository, ids: &[LedgerId]) -> Result<Ledgers, Error> {
     let (mut ledgers, mut damaged) = (Vec::new(), Vec::new());
     for id in ids {
         let name = ledger_name(id);
