@@ -99,7 +99,7 @@ pub fn read_wal(repo: &Repository) -> BTreeMap<String, String> {
         (body.file, hex(&kamba_vault::crypto::hash(&bytes)))
     };
     let mut found: BTreeMap<String, String> = catalogue.files.iter().map(read).collect();
-    let (ledgers, damaged) = ledger::read_all(repo, &listing.ledgers).unwrap();
+    let (ledgers, damaged) = ledger::read_all(repo, &ledger::list(repo).unwrap()).unwrap();
     assert!(damaged.is_empty());
     found.extend(ledgers.iter().map(|ledger| ("ledger".to_owned(), format!("{:?}", ledger.ranges))));
     found
