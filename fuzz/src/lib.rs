@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod attack;
 pub mod chains;
+pub mod cluster;
 pub mod forge;
 pub mod ground;
 pub mod input;

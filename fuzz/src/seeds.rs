@@ -31,6 +31,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
     let vault = &*VAULT;
     vec![
         ("chains", chains()),
+        ("cluster", crate::cluster::seeds()),
         ("dump_archive", dumps(vault)),
         ("index_part", index_parts(vault)),
         ("keyslot", keyslots(vault)),
@@ -46,7 +47,8 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
     ]
 }
 
-fn seed(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Seed {
+/// A seed.
+pub fn seed(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Seed {
     (name.into(), bytes.into())
 }
 

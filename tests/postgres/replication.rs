@@ -235,6 +235,17 @@ fn a_cancel_ends_every_wait() {
     canceller.join().unwrap();
     drop(replication);
 
+    // A server that has so much to say that nobody ever waits for it.
+    let cancel = Cancel::new();
+    let mut replication = Replication::connect(&library(&db), &db.cluster.settings(), &cancel).unwrap();
+    let mut backup = BaseBackup::begin(&mut replication, &base_backup_options()).unwrap();
+    for _ in 0..100 {
+        assert!(backup.next_event().is_ok());
+    }
+    cancel.cancel();
+    assert!(matches!(backup.next_event().err(), Some(Error::Cancelled)));
+    drop(replication);
+
     // A checkpoint that takes its time, which is five minutes.
     append(&db, "postgresql.conf", "checkpoint_timeout = '1h'\ncheckpoint_completion_target = 1\n");
     sql(&db, "SELECT pg_reload_conf()");

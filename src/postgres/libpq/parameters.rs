@@ -122,7 +122,7 @@ mod tests {
 
     fn value(parameters: &Parameters, keyword: &str) -> Option<String> {
         let all = parameters.keywords.iter().zip(&parameters.values);
-        let last = all.filter(|(known, _)| known.to_bytes() == keyword.as_bytes()).next_back();
+        let last = all.rev().find(|(known, _)| known.to_bytes() == keyword.as_bytes());
         last.map(|(_, value)| String::from_utf8(value[..value.len() - 1].to_vec()).unwrap())
     }
 
