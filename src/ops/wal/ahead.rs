@@ -2,7 +2,7 @@
 //! start of a program and the way to the repository. A process of its own fetches what comes next into a
 //! private folder beside the file that was asked for; the next call moves it from there.
 //!
-//! One such process works in a folder at a time: it holds the lock on [`LOCK`]. Whole segments stand under
+//! One such process works in a folder at a time: it holds a lock there. Whole segments stand under
 //! their names there, with a mark of the repository they came from; while one is written it is called
 //! `….part`. Segments that recovery has gone past are removed by the next call, and all of them when the
 //! repository has no more: then recovery is at its end. The folder is a convenience: whatever is wrong with
