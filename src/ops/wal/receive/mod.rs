@@ -223,7 +223,6 @@ impl Receiver<'_> {
                 Ended::Server => return Ok(()),
                 Ended::Cancelled => return Ok(stream.stop()?),
             };
-            drop(stream);
             at = self.turn(next.timeline, next.switch)?;
         }
     }
