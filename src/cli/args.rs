@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::base::units;
 use crate::cli::commands::{
-    cat, check, completions, demo, diff, find, init, key, ls, man, restore, snapshot, snapshots, stats,
+    cat, check, completions, demo, diff, find, init, key, ls, man, restore, snapshot, snapshots, stats, wal,
 };
 
 const ABOUT: &str = "Encrypted, deduplicating backups for PostgreSQL, files and any stream";
@@ -172,6 +172,7 @@ pub enum Command {
     Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
     Restore(restore::RestoreArgs),
+    Wal(wal::WalArgs),
     Check(check::CheckArgs),
     Stats(stats::StatsArgs),
     Key(key::KeyArgs),

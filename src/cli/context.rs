@@ -26,7 +26,7 @@ use crate::crypto::SystemRandom;
 use crate::format::keyslot::SlotKind;
 use crate::ops::look;
 use crate::repo::roots::Snapshot;
-use crate::repo::{self, Credentials, Repository};
+use crate::repo::{self, Credentials, Repository, Unlocked};
 use crate::storage::{self, Backend};
 
 /// One run of the program.
@@ -118,16 +118,30 @@ impl Context {
         Ok(storage::open(&settings.url, &options, &context)?)
     }
 
-    /// Opens the repository. A passphrase is only asked for when nothing else opens it, and after
-    /// it is known that there is a repository.
+    /// Opens the repository, with an index cache of this run's own where the usual one cannot be
+    /// used: a read-only home or a full disk must not stand between a user and a restore (I-11).
     pub fn open(&self) -> Result<Repository, Failure> {
         let settings = self.settings()?;
+        let unlocked = self.unlock(&settings)?;
+        let cache_dir = match &settings.cache_dir {
+            Some(folder) => folder.clone(),
+            None => self.temporary_cache("there is no home folder to keep the index cache in")?,
+        };
+        match Repository::with_index(unlocked.clone(), &cache_dir) {
+            Err(error @ repo::Error::Cache { .. }) if self.temporary_cache.get().is_none() => {
+                let cache_dir = self.temporary_cache(&error.to_string())?;
+                Ok(Repository::with_index(unlocked, &cache_dir)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Unlocks the repository, without its index. A passphrase is only asked for when nothing else opens
+    /// it, and after it is known that there is a repository.
+    pub fn unlock(&self, settings: &Settings) -> Result<Unlocked, Failure> {
         let environment = repo::Environment {
-            backend: self.backend(&settings)?,
-            cache_dir: match &settings.cache_dir {
-                Some(folder) => folder.clone(),
-                None => self.temporary_cache("there is no home folder to keep the index cache in")?,
-            },
+            backend: self.backend(settings)?,
+            cache_dir: settings.cache_dir.clone().unwrap_or_default(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             copies_limit: settings.base_cache,
@@ -135,9 +149,9 @@ impl Context {
         let secrets = &settings.secrets;
         let mut credentials =
             Credentials { passphrase: secrets.stated(&self.cancel)?, key_file: secrets.key()? };
-        let wrong = match self.open_with(&environment, &credentials) {
-            Err(failure) if failure.class() == Class::WrongKey => failure,
-            opened => return opened,
+        let wrong = match Unlocked::open(environment.clone(), &credentials) {
+            Err(error) if error.class() == Class::WrongKey => Failure::from(error),
+            opened => return Ok(opened?),
         };
         if !matches!(secrets.password, PasswordSource::Ask) {
             return Err(explained(wrong, &*environment.backend, &credentials));
@@ -146,24 +160,7 @@ impl Context {
             return Err(explained(wrong, &*environment.backend, &credentials));
         }
         credentials.passphrase = Some(secrets.passphrase(&self.cancel)?);
-        self.open_with(&environment, &credentials)
-    }
-
-    /// Opens the repository, with an index cache of this run's own where the usual one cannot be
-    /// used: a read-only home or a full disk must not stand between a user and a restore (I-11).
-    fn open_with(
-        &self,
-        environment: &repo::Environment,
-        credentials: &Credentials,
-    ) -> Result<Repository, Failure> {
-        match Repository::open(environment.clone(), credentials) {
-            Err(error @ repo::Error::Cache { .. }) if self.temporary_cache.get().is_none() => {
-                let cache_dir = self.temporary_cache(&error.to_string())?;
-                let environment = repo::Environment { cache_dir, ..environment.clone() };
-                Ok(Repository::open(environment, credentials)?)
-            }
-            opened => Ok(opened?),
-        }
+        Ok(Unlocked::open(environment, &credentials)?)
     }
 
     /// A folder for this run's own index cache, which goes with it; `why` there must be one.

@@ -3,6 +3,7 @@
 //! a status. Only an internal inconsistency asks for a bug report: an unplugged cable must not.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub enum Done {
     Incomplete,
     /// Done, and it found damage, which the result names (20).
     Damaged,
+    /// The repository has answered that it has no such WAL file (1, as PostgreSQL understands it).
+    Absent,
 }
 
 impl Done {
@@ -28,6 +31,49 @@ impl Done {
             Done::Complete => 0,
             Done::Incomplete => 3,
             Done::Damaged => Class::Damaged.exit_status(),
+            Done::Absent => 1,
+        }
+    }
+}
+
+/// Who reads the exit status. PostgreSQL's server takes some as orders, which are not this program's usual
+/// meanings ("Continuous Archiving" in its manual; `pgarch.c`, `xlogarchive.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contract {
+    /// A user or a script: the README's table.
+    Usual,
+    /// The archiver, from `wal push`: above 125 it would end itself, so every failure is 1.
+    Push,
+    /// Recovery, from `wal fetch`: up to 125 it believes that the WAL ends here, so every failure is 126.
+    Fetch,
+    /// A standby server, from `wal fetch --standby`: it asks again, so every failure is 1.
+    Standby,
+}
+
+impl Contract {
+    /// What these arguments ask for, even if as a whole they make no sense: a mistake in
+    /// `restore_command` must not end a recovery either.
+    pub fn of(arguments: &[OsString]) -> Self {
+        let mut words = arguments.iter().skip(1);
+        if !words.any(|word| word == "wal") {
+            return Contract::Usual;
+        }
+        let words: Vec<&OsString> = words.collect();
+        let has = |wanted: &str| words.iter().any(|word| *word == wanted);
+        match (has("fetch"), has("--standby"), has("push")) {
+            (true, false, _) => Contract::Fetch,
+            (true, true, _) => Contract::Standby,
+            (false, _, true) => Contract::Push,
+            (false, _, false) => Contract::Usual,
+        }
+    }
+
+    /// The exit status of a failure whose usual one is `usual`.
+    pub fn status(self, usual: u8) -> u8 {
+        match self {
+            Contract::Usual => usual,
+            Contract::Push | Contract::Standby => 1,
+            Contract::Fetch => 126,
         }
     }
 }
@@ -171,6 +217,15 @@ impl Failure {
         out
     }
 
+    /// For a server's log: all of it in one line. Ends with a line feed.
+    pub fn render_line(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("hint: {hint}"));
+        let parts: Vec<&str> =
+            [&self.message].into_iter().chain(&self.causes).chain(&hint).map(String::as_str).collect();
+        let words: Vec<String> = parts.join("; ").split_whitespace().map(str::to_owned).collect();
+        format!("error: {}\n", paragraph(&words.join(" ")))
+    }
+
     /// For programs: one line of JSON with a stable shape. Ends with a line feed.
     pub fn render_json(&self) -> String {
         #[derive(Serialize)]
@@ -274,6 +329,30 @@ mod tests {
             assert_eq!(failure.render().contains("report"), class == Class::Internal, "{class:?}");
         }
         assert_eq!([Done::Complete, Done::Incomplete, Done::Damaged].map(Done::exit_status), [0, 3, 20]);
+    }
+
+    #[test]
+    fn a_server_is_answered_as_it_understands() {
+        let contract = |line: &str| Contract::of(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(contract("kamba-vault wal push pg_wal/x"), Contract::Push);
+        assert_eq!(contract("kamba-vault --repo /r wal --quiet fetch a b"), Contract::Fetch);
+        assert_eq!(contract("kamba-vault wal fetch --standby a b"), Contract::Standby);
+        assert_eq!(contract("kamba-vault wal fetch --no-such-option"), Contract::Fetch);
+        assert_eq!(contract("kamba-vault wal status"), Contract::Usual);
+        assert_eq!(contract("kamba-vault snapshot files wal"), Contract::Usual);
+        assert_eq!(contract("wal fetch"), Contract::Usual, "the program's own name is no command");
+        let all = [Contract::Usual, Contract::Push, Contract::Fetch, Contract::Standby];
+        assert_eq!(all.map(|contract| contract.status(20)), [20, 1, 126, 1]);
+    }
+
+    #[test]
+    fn a_log_gets_one_line() {
+        let failure = Failure::from(Outer(Inner("it is\ntorn", std::fmt::Error))).with_hint("mend it");
+        let line = failure.render_line();
+        assert_eq!(
+            line,
+            "error: read the pack: it is torn; an error occurred when formatting an argument; hint: mend it\n"
+        );
     }
 
     #[test]

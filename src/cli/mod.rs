@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,18 +38,20 @@ mod terminal;
 mod text;
 mod time;
 
+use crate::base::class::Class;
 use crate::cli::args::Cli;
 use crate::cli::context::Context;
 use crate::cli::env::Environment;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Contract, Failure};
 
 /// The whole program: reads this process's arguments, runs the command, says what went wrong.
 pub fn main() -> ExitCode {
     let arguments = help_as_option(env::arguments());
+    let contract = Contract::of(&arguments);
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && asks_for_json(&arguments) => {
-            return ExitCode::from(complain(&misunderstood(&error), true));
+        Err(error) if error.use_stderr() && (contract != Contract::Usual || asks_for_json(&arguments)) => {
+            return ExitCode::from(complain(&misunderstood(&error), asks_for_json(&arguments), contract));
         }
         Err(error) => {
             // Help and version go to standard output with status 0, mistakes to standard error
@@ -58,7 +61,13 @@ pub fn main() -> ExitCode {
         }
     };
     let json = cli.global.json;
-    ExitCode::from(run(cli).unwrap_or_else(|failure| complain(&failure, json)))
+    let ended = match contract {
+        Contract::Usual => run(cli, contract),
+        // The status of a panic, 101, would tell PostgreSQL that the WAL ends here.
+        _ => panic::catch_unwind(AssertUnwindSafe(|| run(cli, contract)))
+            .unwrap_or_else(|_| Err(Failure::new(Class::Internal, "kamba-vault failed unexpectedly"))),
+    };
+    ExitCode::from(ended.unwrap_or_else(|failure| complain(&failure, json, contract)))
 }
 
 /// `help COMMAND` as `COMMAND --help`, which is how clap's own would have to be spelled out for every
@@ -71,13 +80,17 @@ fn help_as_option(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// Says what went wrong, as JSON to a program; the exit status.
-fn complain(failure: &Failure, json: bool) -> u8 {
+/// Says what went wrong, as JSON to a program, in a line to a server; the exit status.
+fn complain(failure: &Failure, json: bool, contract: Contract) -> u8 {
     let json = json && !io::stderr().is_terminal();
-    let text = if json { failure.render_json() } else { failure.render() };
+    let text = match contract {
+        _ if json => failure.render_json(),
+        Contract::Usual => failure.render(),
+        _ => failure.render_line(),
+    };
     // Nobody is left to be told.
     let _ = io::stderr().write_all(text.as_bytes());
-    failure.exit_status()
+    contract.status(failure.exit_status())
 }
 
 /// Whether arguments that make no sense as a whole ask for JSON all the same.
@@ -106,8 +119,11 @@ fn misunderstood(error: &clap::Error) -> Failure {
 }
 
 /// Runs the command; the exit status, or why it failed.
-fn run(cli: Cli) -> Result<u8, Failure> {
-    let cancel = signals::install().map_err(|e| Failure::io("install signal handlers", &e))?;
+fn run(mut cli: Cli, contract: Contract) -> Result<u8, Failure> {
+    let interrupted = contract.status(Class::Interrupted.exit_status());
+    let cancel = signals::install(interrupted).map_err(|e| Failure::io("install signal handlers", &e))?;
+    // A server's log is no place for progress.
+    cli.global.no_progress |= contract != Contract::Usual;
     let context = Context::new(cli.global, Environment::of_process(), cancel)?;
     let outcome = commands::run(cli.command, &context);
     context.finish_progress();

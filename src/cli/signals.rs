@@ -10,19 +10,18 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::base::class::Class;
 use crate::base::clock::Cancel;
 
 /// Installs the handlers and gives the flag that they raise. A signal that the parent asked us to
-/// ignore stays ignored, or `nohup` and a shell's background jobs would not work.
-pub fn install() -> io::Result<Cancel> {
+/// ignore stays ignored, or `nohup` and a shell's background jobs would not work. `interrupted` is the
+/// status with which a second SIGINT ends the process.
+pub fn install(interrupted: u8) -> io::Result<Cancel> {
     let raised = Arc::new(AtomicBool::new(false));
     let ignored = fs::read_to_string("/proc/self/status").map_or(0, |text| ignored_mask(&text));
     let wanted = |signal: i32| ignored & (1 << (signal - 1)) == 0;
     if wanted(SIGINT) {
         // Before the flag's own handler: handlers run in order, so the first SIGINT finds it down.
-        let status = i32::from(Class::Interrupted.exit_status());
-        flag::register_conditional_shutdown(SIGINT, status, Arc::clone(&raised))?;
+        flag::register_conditional_shutdown(SIGINT, interrupted.into(), Arc::clone(&raised))?;
     }
     for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| wanted(*s)) {
         flag::register(signal, Arc::clone(&raised))?;

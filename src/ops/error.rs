@@ -89,6 +89,22 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// A file of WAL that is refused.
+    #[error("{message}")]
+    Wal {
+        /// Which, and why.
+        message: String,
+        /// What to do, if that is known.
+        hint: Option<&'static str>,
+    },
+    /// Reading a source failed.
+    #[error("reading {path} failed: {source}")]
+    Input {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Writing output failed.
     #[error("writing {what} failed: {source}")]
     Output {
@@ -126,6 +142,8 @@ impl Error {
             | Error::Split { .. }
             | Error::Empty { .. }
             | Error::NoPath { .. }
+            | Error::Wal { .. }
+            | Error::Input { .. }
             | Error::Output { .. } => Class::Failed,
         }
     }
@@ -141,7 +159,7 @@ impl Error {
             Error::NotEmpty { .. } => Some(
                 "restore into a new database with --create, drop what is there with --clean, or say --yes",
             ),
-            Error::Usage { hint, .. } => *hint,
+            Error::Usage { hint, .. } | Error::Wal { hint, .. } => *hint,
             Error::NoPath { .. } => Some("`kamba-vault ls SNAPSHOT` shows what is in it"),
             Error::Mismatch { .. } => Some("the table above says which; the snapshot itself is unharmed"),
             _ => None,

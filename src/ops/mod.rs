@@ -14,5 +14,6 @@ pub mod restore_files;
 pub mod select;
 pub mod snapshot;
 pub mod stats;
+pub mod wal;
 
 pub use error::Error;

@@ -40,7 +40,7 @@ use crate::storage::{Backend, LookFirst};
 pub struct Environment {
     /// Where objects live.
     pub backend: Arc<dyn Backend>,
-    /// Folder below which index caches live, one folder per repository.
+    /// Folder below which index caches live, one folder per repository. Unlocking alone does not use it.
     pub cache_dir: PathBuf,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -83,22 +83,20 @@ impl std::ops::Deref for Repository {
 impl Repository {
     /// Opens the repository at the environment's backend with whatever `credentials` unlock.
     pub fn open(environment: Environment, credentials: &Credentials) -> Result<Self, Error> {
-        Repository::with_index(Unlocked::open(environment, credentials)?)
+        let cache_dir = environment.cache_dir.clone();
+        Repository::with_index(Unlocked::open(environment, credentials)?, &cache_dir)
     }
 
-    /// Opens the index cache of an unlocked repository.
-    pub fn with_index(unlocked: Unlocked) -> Result<Self, Error> {
-        let index = Arc::new(open_cache(&unlocked.0.environment, &unlocked.0.config)?);
+    /// Opens the index cache of an unlocked repository below `cache_dir`.
+    pub fn with_index(unlocked: Unlocked, cache_dir: &Path) -> Result<Self, Error> {
+        let index = Arc::new(open_cache(&unlocked.0, cache_dir)?);
         Ok(Repository { unlocked, index })
     }
 
     /// The same repository with an index cache of its own below `cache_dir`, for whoever must not
     /// rely on what this machine remembers.
     pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, Error> {
-        let own = &self.unlocked.0;
-        let environment = Environment { cache_dir: cache_dir.to_owned(), ..own.environment.clone() };
-        let index = Arc::new(open_cache(&environment, &own.config)?);
-        Ok(Repository { unlocked: self.unlocked.clone(), index })
+        Repository::with_index(self.unlocked.clone(), cache_dir)
     }
 
     /// This machine's cache of its index.
@@ -176,9 +174,9 @@ impl Unlocked {
     }
 }
 
-/// The index cache of the repository at the environment's backend.
-fn open_cache(environment: &Environment, config: &ConfigBody) -> Result<Cache, Error> {
-    let backend = &environment.backend;
+/// The index cache below `cache_dir` of the repository at the environment's backend.
+fn open_cache(inner: &Inner, cache_dir: &Path) -> Result<Cache, Error> {
+    let backend = &inner.environment.backend;
     let mut location = backend.location();
     if backend.is_local()
         && let Ok(path) = std::path::absolute(&location)
@@ -186,5 +184,5 @@ fn open_cache(environment: &Environment, config: &ConfigBody) -> Result<Cache, E
         // One path from wherever it is named.
         location = path.display().to_string();
     }
-    Cache::open(&environment.cache_dir, &config.repository, &location)
+    Cache::open(cache_dir, &inner.config.repository, &location)
 }

@@ -16,6 +16,8 @@ pub mod snapshot;
 pub mod snapshot_files;
 pub mod snapshots;
 pub mod stats;
+pub mod wal;
+pub mod wal_status;
 
 use crate::cli::args::Command;
 use crate::cli::context::Context;
@@ -32,6 +34,7 @@ pub fn run(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Diff(args) => diff::run(&args, context),
         Command::Cat(args) => cat::run(&args, context),
         Command::Restore(args) => restore::run(args, context),
+        Command::Wal(args) => wal::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Key(args) => key::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),

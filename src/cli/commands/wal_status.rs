@@ -1,0 +1,185 @@
+//! `wal status`: which WAL the repository holds, what is missing, and what was lost.
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::base::clock::Timestamp;
+use crate::base::monitor::Monitor;
+use crate::base::units;
+use crate::cli::context::Context;
+use crate::cli::exit::{Done, Failure};
+use crate::cli::table::{Align, Table};
+use crate::cli::{text, time};
+use crate::ops::wal::ranges::{self, Ranges};
+use crate::ops::wal::status::{Cluster, Timeline, status};
+
+const EXAMPLES: &str = "\
+Examples:
+  kamba-vault wal status
+  kamba-vault wal status --json | jq '.clusters[].timelines[] | select(.lost != [])'";
+
+/// Show which WAL the repository holds, and what is missing
+///
+/// A gap is a segment between others that was never seen here. A lost one was durable once, as a
+/// ledger says, and is gone.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StatusArgs {}
+
+/// All of it, for programs.
+#[derive(Serialize)]
+struct Document {
+    clusters: Vec<ClusterDocument>,
+    damaged: Vec<DamageDocument>,
+}
+
+#[derive(Serialize)]
+struct DamageDocument {
+    object: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct ClusterDocument {
+    /// As text: the number is larger than many programs can hold.
+    system_id: String,
+    timelines: Vec<TimelineDocument>,
+    histories: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct TimelineDocument {
+    timeline: u32,
+    segment_bytes: u64,
+    first: Option<String>,
+    last: Option<String>,
+    segments: u64,
+    stored_bytes: u64,
+    newest: String,
+    newest_age_seconds: f64,
+    partial: bool,
+    gaps: Vec<RangeDocument>,
+    lost: Vec<RangeDocument>,
+}
+
+#[derive(Serialize)]
+struct RangeDocument {
+    first: Option<String>,
+    last: Option<String>,
+    segments: u64,
+}
+
+/// Shows what there is. Segments that were lost are damage; a gap may be as old as the repository.
+pub fn run(_: &StatusArgs, context: &Context) -> Result<Done, Failure> {
+    let repository = context.open()?;
+    let found = status(&repository, &context.cancel)?;
+    let now = repository.clock().now();
+    for (object, reason) in &found.damaged {
+        context.progress().warn(&format!("{object} cannot be read: {reason}"));
+    }
+    let document = Document {
+        clusters: found.clusters.iter().map(|cluster| ClusterDocument::new(cluster, now)).collect(),
+        damaged: (found.damaged.iter())
+            .map(|(object, reason)| DamageDocument { object: object.clone(), reason: reason.clone() })
+            .collect(),
+    };
+    context.result(&document, || words(&found.clusters, now, &context.zone()))?;
+    let lost = found.clusters.iter().flat_map(|cluster| &cluster.timelines).any(|line| !line.lost.is_empty());
+    Ok(if lost || !found.damaged.is_empty() { Done::Damaged } else { Done::Complete })
+}
+
+impl ClusterDocument {
+    fn new(cluster: &Cluster, now: Timestamp) -> Self {
+        ClusterDocument {
+            system_id: cluster.system.to_string(),
+            timelines: cluster.timelines.iter().map(|line| TimelineDocument::new(line, now)).collect(),
+            histories: cluster.histories.clone(),
+        }
+    }
+}
+
+impl TimelineDocument {
+    fn new(line: &Timeline, now: Timestamp) -> Self {
+        let (first, last) = line.ends().unzip();
+        TimelineDocument {
+            timeline: line.timeline,
+            segment_bytes: line.size.bytes(),
+            first: first.map(|name| name.to_string()),
+            last: last.map(|name| name.to_string()),
+            segments: line.count(),
+            stored_bytes: line.stored_bytes,
+            newest: time::rfc3339(line.newest),
+            newest_age_seconds: age(line, now),
+            partial: line.partial,
+            gaps: ranges_of(line, &line.gaps),
+            lost: ranges_of(line, &line.lost),
+        }
+    }
+}
+
+fn ranges_of(line: &Timeline, ranges: &Ranges) -> Vec<RangeDocument> {
+    let name = |number: &u64| line.name(*number).map(|name| name.to_string());
+    let document = |range: &std::ops::RangeInclusive<u64>| RangeDocument {
+        first: name(range.start()),
+        last: name(range.end()),
+        segments: ranges::count(&vec![range.clone()]),
+    };
+    ranges.iter().map(document).collect()
+}
+
+/// Seconds since the newest segment was pushed.
+fn age(line: &Timeline, now: Timestamp) -> f64 {
+    now.0.saturating_sub(line.newest.0).max(0) as f64 / 1e9
+}
+
+/// The same for people.
+fn words(clusters: &[Cluster], now: Timestamp, zone: &TimeZone) -> String {
+    if clusters.is_empty() {
+        return "no WAL\n".to_owned();
+    }
+    let mut out = String::new();
+    for cluster in clusters {
+        out.push_str(&format!("cluster {}\n", cluster.system));
+        let mut table = Table::new(&[
+            ("timeline", Align::Right),
+            ("first", Align::Left),
+            ("last", Align::Left),
+            ("segments", Align::Right),
+            ("stored", Align::Right),
+            ("newest", Align::Left),
+            ("age", Align::Right),
+            ("gaps", Align::Right),
+            ("lost", Align::Right),
+        ]);
+        for line in &cluster.timelines {
+            let ends = line.ends().map(|(first, last)| (first.to_string(), last.to_string()));
+            let (first, last) = ends.unwrap_or_default();
+            table.row([
+                line.timeline.to_string(),
+                first,
+                last,
+                line.count().to_string(),
+                units::bytes(line.stored_bytes),
+                time::local(line.newest, zone),
+                time::span(age(line, now)),
+                ranges::count(&line.gaps).to_string(),
+                ranges::count(&line.lost).to_string(),
+            ]);
+        }
+        out.push_str(&table.render());
+        for line in &cluster.timelines {
+            for (what, missing) in [("lost", &line.lost), ("gap", &line.gaps)] {
+                for range in ranges_of(line, missing) {
+                    let (first, last) = (range.first.unwrap_or_default(), range.last.unwrap_or_default());
+                    let to = if first == last { String::new() } else { format!(" to {last}") };
+                    out.push_str(&format!(
+                        "{what}: {first}{to}, {}\n",
+                        text::count(range.segments, "segment")
+                    ));
+                }
+            }
+        }
+    }
+    out
+}

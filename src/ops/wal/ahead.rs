@@ -1,0 +1,229 @@
+//! Fetching ahead: recovery asks for one segment after another, and most of the time that one takes is the
+//! start of a program and the way to the repository. A process of its own fetches what comes next into a
+//! private folder beside the file that was asked for; the next call moves it from there.
+//!
+//! One such process works in a folder at a time: it holds the lock on [`LOCK`]. Whole segments stand under
+//! their names there, with a mark of the repository they came from; while one is written it is called
+//! `….part`. Segments that recovery has gone past are removed by the next call, and all of them when the
+//! repository has no more: then recovery is at its end. The folder is a convenience: whatever is wrong with
+//! it, the segment comes from the repository.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::base::clock::Cancel;
+use crate::base::id::hex;
+use crate::ops::Error;
+use crate::ops::wal::fetch;
+use crate::postgres::wal::header::LONG_HEADER_LEN;
+use crate::postgres::wal::{SegmentHeader, SegmentName, SegmentSize, WalName};
+use crate::repo::Unlocked;
+
+/// The folder's name, beside the files that PostgreSQL asks for.
+const FOLDER: &str = ".kamba-vault-prefetch";
+/// Locked by the process that fetches.
+const LOCK: &str = "lock";
+/// Asks that process to stop and to leave nothing.
+const STOP: &str = "stop";
+/// Ends the names of segments that are being written.
+const PART: &str = ".part";
+/// Segments that are fetched at once: each takes its own length, stored and plain.
+const AT_ONCE: usize = 3;
+/// How often a wait for a segment that is on its way looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// A folder of segments that were fetched ahead.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    folder: PathBuf,
+    /// Tells segments of one repository from those of another.
+    mark: String,
+}
+
+impl Ahead {
+    /// The folder beside `target`, for segments from the repository at `location`.
+    pub fn beside(target: &Path, location: &str) -> Self {
+        let parent = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mark = hex(&blake3::hash(location.as_bytes()).as_bytes()[..8]);
+        Ahead { folder: parent.unwrap_or(Path::new(".")).join(FOLDER), mark }
+    }
+
+    fn path(&self, name: SegmentName) -> PathBuf {
+        self.folder.join(format!("{name}.{}", self.mark))
+    }
+
+    fn part(&self, name: SegmentName) -> PathBuf {
+        self.folder.join(format!("{name}.{}{PART}", self.mark))
+    }
+
+    /// Moves the segment to `target` if it was fetched, after a wait if it is on its way. Answers the
+    /// cluster's segment size.
+    pub fn take(
+        &self,
+        name: SegmentName,
+        system: u64,
+        target: &Path,
+        cancel: &Cancel,
+    ) -> Option<SegmentSize> {
+        let path = self.path(name);
+        while !path.exists() && self.part(name).exists() && self.is_busy() && !cancel.is_cancelled() {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let Some(size) = self.whole(&path, name, system) else {
+            // Not there, or not what it should be.
+            let _ = fs::remove_file(&path);
+            return None;
+        };
+        fs::rename(&path, target).ok().map(|()| size)
+    }
+
+    /// The segment size of a file that is a whole segment of this name and cluster.
+    fn whole(&self, path: &Path, name: SegmentName, system: u64) -> Option<SegmentSize> {
+        let mut file = File::open(path).ok()?;
+        let mut header = [0; LONG_HEADER_LEN];
+        file.read_exact(&mut header).ok()?;
+        let header = SegmentHeader::read(&header).ok()?;
+        header.belongs_to(name).ok()?;
+        let whole = header.system == system && file.metadata().ok()?.len() == header.size.bytes();
+        whole.then_some(header.size)
+    }
+
+    /// Whether a process should be started that fetches the `count` segments after `name`: when fewer than
+    /// half of them are there, and nobody is at it.
+    pub fn is_wanted(&self, name: SegmentName, size: SegmentSize, count: usize) -> bool {
+        let there = following(name, size, count).filter(|name| self.path(*name).exists()).count();
+        there * 2 < count && !self.is_busy()
+    }
+
+    /// Removes what is neither one of the `count` segments after `name` nor on its way.
+    pub fn tidy(&self, name: SegmentName, size: SegmentSize, count: usize) {
+        let keep: Vec<PathBuf> = following(name, size, count).map(|name| self.path(name)).collect();
+        for path in self.files() {
+            let is_part = path.to_string_lossy().ends_with(PART);
+            if !keep.contains(&path) && !is_part {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Removes everything: the repository has no more. A process that still fetches does it at its end.
+    pub fn clear(&self) {
+        if !self.folder.exists() {
+            return;
+        }
+        let _ = File::create(self.folder.join(STOP));
+        if let Some(_lock) = self.lock() {
+            self.remove();
+        }
+    }
+
+    /// Fetches the `count` segments after `name`, until the repository has no more. Does nothing if somebody
+    /// else is at it. To be called by a process of its own.
+    pub fn run(
+        &self,
+        repo: &Unlocked,
+        system: u64,
+        name: SegmentName,
+        size: SegmentSize,
+        count: usize,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let fail = |source| Error::Output { what: self.folder.display().to_string(), source };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(fail)?;
+        let meta = fs::symlink_metadata(&self.folder).map_err(fail)?;
+        if !meta.is_dir() || meta.mode() & 0o077 != 0 {
+            return Ok(());
+        }
+        let Some(_lock) = self.lock() else { return Ok(()) };
+        // What an earlier process left when it was killed, and a wish that was meant for it.
+        let _ = fs::remove_file(self.folder.join(STOP));
+        for path in self.files().filter(|path| path.to_string_lossy().ends_with(PART)) {
+            let _ = fs::remove_file(path);
+        }
+        let missing = following(name, size, count).filter(|name| !self.path(*name).exists());
+        let queue = Mutex::new(missing.collect::<Vec<_>>().into_iter());
+        let fetched = std::thread::scope(|scope| {
+            let work = || self.work(repo, system, &queue, cancel);
+            let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+        });
+        if self.folder.join(STOP).exists() || self.files().next().is_none() {
+            self.remove();
+        }
+        fetched
+    }
+
+    fn work(
+        &self,
+        repo: &Unlocked,
+        system: u64,
+        queue: &Mutex<std::vec::IntoIter<SegmentName>>,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let next = || queue.lock().ok().and_then(|mut queue| queue.next());
+        while let Some(name) = next() {
+            if cancel.is_cancelled() || self.folder.join(STOP).exists() {
+                break;
+            }
+            let part = self.part(name);
+            let fail = |source| Error::Output { what: part.display().to_string(), source };
+            // There before the fetch begins, so that a call for it waits.
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
+            let written = fetch::read(repo, system, WalName::Segment(name)).and_then(|bytes| match bytes {
+                Some(bytes) => std::io::Write::write_all(&mut file, &bytes).map(|()| true).map_err(fail),
+                None => Ok(false),
+            });
+            match written {
+                Ok(true) => fs::rename(&part, self.path(name)).map_err(fail)?,
+                other => {
+                    let _ = fs::remove_file(&part);
+                    // Segments after one that is missing are of no use yet.
+                    while next().is_some() {}
+                    other?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a process is fetching.
+    fn is_busy(&self) -> bool {
+        self.folder.join(LOCK).exists() && self.lock().is_none()
+    }
+
+    /// The lock, unless somebody holds it; it ends with what is answered.
+    fn lock(&self) -> Option<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(self.folder.join(LOCK)).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(file)
+    }
+
+    /// Segments in the folder, whole or not, of whichever repository.
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            !matches!(name.as_deref(), None | Some(LOCK | STOP))
+        })
+    }
+
+    /// Removes the folder. Whoever holds the lock calls this.
+    fn remove(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The `count` segments after `name` on its timeline.
+fn following(name: SegmentName, size: SegmentSize, count: usize) -> impl Iterator<Item = SegmentName> {
+    std::iter::successors(name.next(size), move |name| name.next(size)).take(count)
+}

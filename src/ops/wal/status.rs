@@ -1,0 +1,161 @@
+//! `wal status`: which files of which clusters there are, what is missing between them, and what was lost.
+
+use std::collections::BTreeMap;
+
+use crate::base::clock::{Cancel, Timestamp};
+use crate::format::ledger::LedgerBody;
+use crate::ops::Error;
+use crate::ops::wal::ranges::{self, Ranges};
+use crate::postgres::wal::{SegmentName, SegmentSize, WalName};
+use crate::repo::Repository;
+use crate::repo::wal::{self, Catalogue, ledger};
+
+/// What there is.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// By system identifier.
+    pub clusters: Vec<Cluster>,
+    /// Objects that cannot be read, and why.
+    pub damaged: Vec<(String, String)>,
+}
+
+/// The WAL of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its system identifier.
+    pub system: u64,
+    /// Its timelines, by number; those that have segments.
+    pub timelines: Vec<Timeline>,
+    /// Timelines whose history is there.
+    pub histories: Vec<u32>,
+}
+
+/// The WAL of one timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// Its number.
+    pub timeline: u32,
+    /// The segment size.
+    pub size: SegmentSize,
+    /// Segments that are there, by number.
+    pub present: Ranges,
+    /// Segments that a ledger names and that are not there: they were removed.
+    pub lost: Ranges,
+    /// Segments between others of which nothing is known: they were never here, or not for long.
+    pub gaps: Ranges,
+    /// Whether a last, unfinished segment is there: the timeline was left.
+    pub partial: bool,
+    /// Bytes of the segments' objects.
+    pub stored_bytes: u64,
+    /// When the newest of them was pushed.
+    pub newest: Timestamp,
+}
+
+impl Timeline {
+    /// How many segments there are.
+    pub fn count(&self) -> u64 {
+        ranges::count(&self.present)
+    }
+
+    /// The name of a segment of this timeline.
+    pub fn name(&self, number: u64) -> Option<SegmentName> {
+        SegmentName::new(self.timeline, number, self.size)
+    }
+
+    /// The first and the last segment that are there.
+    pub fn ends(&self) -> Option<(SegmentName, SegmentName)> {
+        let (first, last) = (self.present.first()?, self.present.last()?);
+        Some((self.name(*first.start())?, self.name(*last.end())?))
+    }
+}
+
+/// Looks through the repository.
+pub fn status(repo: &Repository, cancel: &Cancel) -> Result<Status, Error> {
+    let listing = wal::list(repo)?;
+    let catalogue = wal::read_all(repo, &listing, cancel)?;
+    let (ledgers, damaged) = ledger::read_all(repo, &listing.ledgers)?;
+    let mut status = Status { clusters: summary(&catalogue, &ledgers), damaged: Vec::new() };
+    let damaged = catalogue.damaged.into_iter().chain(damaged);
+    status.damaged.extend(damaged.map(|(name, error)| (name, error.to_string())));
+    Ok(status)
+}
+
+/// What a timeline's figures are made of. Segments of two sizes, which `pg_resetwal` can make, are told apart.
+type Key = (u64, u32, SegmentSize);
+
+#[derive(Default)]
+struct Found {
+    present: Ranges,
+    recorded: Ranges,
+    partial: bool,
+    stored_bytes: u64,
+    newest: Option<Timestamp>,
+}
+
+/// Puts together what heads and ledgers say.
+pub fn summary(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
+    let mut found: BTreeMap<Key, Found> = BTreeMap::new();
+    let mut histories: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    for stored in &catalogue.files {
+        let body = &stored.body;
+        let size = body.segment_size.and_then(|size| SegmentSize::new(size.into()));
+        let segment = match WalName::parse(&body.file) {
+            Some(WalName::Segment(segment)) => segment,
+            Some(WalName::Partial(segment)) => {
+                if let Some(size) = size {
+                    found.entry((body.system, segment.timeline, size)).or_default().partial = true;
+                }
+                continue;
+            }
+            Some(WalName::History(timeline)) => {
+                histories.entry(body.system).or_default().push(timeline);
+                continue;
+            }
+            Some(WalName::Backup(..)) | None => continue,
+        };
+        let Some((size, number)) = size.and_then(|size| Some((size, segment.number(size)?))) else {
+            continue;
+        };
+        let own = found.entry((body.system, segment.timeline, size)).or_default();
+        own.present.push(number..=number);
+        own.stored_bytes = own.stored_bytes.saturating_add(stored.size);
+        own.newest = own.newest.max(Some(body.pushed));
+    }
+    for ledger in ledgers {
+        let Some(size) = SegmentSize::new(ledger.segment_size.into()) else { continue };
+        let own = found.entry((ledger.system, ledger.timeline, size)).or_default();
+        own.recorded.extend(ledger.ranges.iter().cloned());
+    }
+    let mut clusters: BTreeMap<u64, Cluster> = BTreeMap::new();
+    let cluster = |system| Cluster { system, timelines: Vec::new(), histories: Vec::new() };
+    for ((system, timeline, size), found) in found {
+        let own = clusters.entry(system).or_insert_with(|| cluster(system));
+        own.timelines.push(found.into_timeline(timeline, size));
+    }
+    for (system, mut timelines) in histories {
+        timelines.sort_unstable();
+        clusters.entry(system).or_insert_with(|| cluster(system)).histories = timelines;
+    }
+    clusters.into_values().collect()
+}
+
+impl Found {
+    fn into_timeline(self, timeline: u32, size: SegmentSize) -> Timeline {
+        let (present, recorded) = (ranges::merged(self.present), ranges::merged(self.recorded));
+        let known = ranges::merged(present.iter().chain(&recorded).cloned().collect());
+        let span = match (known.first(), known.last()) {
+            (Some(first), Some(last)) => vec![*first.start()..=*last.end()],
+            _ => Ranges::new(),
+        };
+        Timeline {
+            timeline,
+            size,
+            lost: ranges::without(&recorded, &present),
+            gaps: ranges::without(&span, &known),
+            present,
+            partial: self.partial,
+            stored_bytes: self.stored_bytes,
+            newest: self.newest.unwrap_or_default(),
+        }
+    }
+}
