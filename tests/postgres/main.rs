@@ -5,6 +5,7 @@
 mod dumps;
 mod failures;
 mod programs;
+mod replication;
 mod repository;
 mod restores;
 mod servers;

@@ -14,7 +14,7 @@ use crate::base::limits::SERVER_NOTICES_MAX;
 use crate::postgres::connect::Settings;
 use crate::postgres::error::Error;
 use crate::postgres::libpq::parameters::Parameters;
-use crate::postgres::libpq::raw::{Functions, Library, PgConn};
+use crate::postgres::libpq::raw::{Functions, Library, PgCancel, PgConn};
 use crate::postgres::libpq::rows::{Copied, PgAnswer, Rows, Status, text};
 use crate::postgres::version::Version;
 
@@ -158,18 +158,9 @@ impl Connection {
     }
 
     /// The next answer to the statement `what`; `None` when there are no more. A server's error is an
-    /// error.
+    /// error, and the end of the statement.
     pub fn answer(&mut self, what: &str) -> Result<Option<Answer>, Error> {
-        // SAFETY: the connection is open.
-        while unsafe { (self.pq().is_busy)(self.raw()) } != 0 {
-            self.wait(PollFlags::IN)?;
-            self.consume()?;
-        }
-        // SAFETY: the connection is open, and not busy, so this does not wait.
-        let Some(result) = NonNull::new(unsafe { (self.pq().get_result)(self.raw()) }) else {
-            return Ok(None);
-        };
-        let answer = PgAnswer::new(&self.handle.pq, result);
+        let Some(answer) = self.result()? else { return Ok(None) };
         Ok(Some(match answer.status() {
             Status::Rows => Answer::Rows(Rows::new(answer)),
             Status::Done => Answer::Done,
@@ -177,8 +168,28 @@ impl Connection {
             Status::CopyIn => Answer::CopyIn,
             Status::CopyBoth => Answer::CopyBoth,
             Status::Failed if self.is_broken() => return Err(self.lost()),
-            Status::Failed => return Err(answer.error(what)),
+            Status::Failed => {
+                // The connection takes no other statement before this one's last result.
+                while self
+                    .result()?
+                    .is_some_and(|rest| matches!(rest.status(), Status::Failed | Status::Done))
+                {
+                }
+                return Err(answer.error(what));
+            }
         }))
+    }
+
+    /// The next result, waiting for it.
+    fn result(&mut self) -> Result<Option<PgAnswer>, Error> {
+        // SAFETY: the connection is open.
+        while unsafe { (self.pq().is_busy)(self.raw()) } != 0 {
+            self.wait(PollFlags::IN)?;
+            self.consume()?;
+        }
+        // SAFETY: the connection is open, and not busy, so this does not wait.
+        let result = NonNull::new(unsafe { (self.pq().get_result)(self.raw()) });
+        Ok(result.map(|result| PgAnswer::new(&self.handle.pq, result)))
     }
 
     /// Reads the answers to `what` to their end: none of them may carry anything.
@@ -351,7 +362,7 @@ impl Drop for Connection {
 /// A request to stop, which knows all that it needs of its connection.
 struct StopRequest {
     pq: Arc<Functions>,
-    request: NonNull<super::raw::PgCancel>,
+    request: NonNull<PgCancel>,
 }
 
 // SAFETY: the request is a copy of what the connection knew; `PQcancel` may be called from any thread.

@@ -19,7 +19,8 @@ const ALONE: [(&str, &str); 13] = [
     ("gssencmode", "disable"),
     // A blank: no options.
     ("options", " "),
-    ("passfile", "/dev/null"),
+    // A path that cannot be: the library complains on the terminal of a file that holds no passwords.
+    ("passfile", "/dev/null/none"),
     ("sslmode", "disable"),
     ("sslrootcert", "/dev/null"),
     ("sslcert", "/dev/null"),

@@ -134,15 +134,18 @@ impl<'a> Stream<'a> {
 
     /// The server has ended its copy: a timeline's end, or its own.
     fn end(&mut self) -> Result<Event, Error> {
-        let mut next = None;
+        let (mut next, mut done) = (None, false);
         loop {
-            match self.connection.answer(WHAT)? {
+            match self.connection.answer(WHAT) {
                 // It waits for the end of ours.
-                Some(Answer::CopyIn | Answer::CopyBoth) => self.connection.put_end()?,
-                Some(Answer::Rows(rows)) => next = Some(next_timeline(&rows)?),
-                Some(Answer::Done) => {}
-                Some(Answer::CopyOut) => return Err(Error::Answer("the end of its WAL")),
-                None => break,
+                Ok(Some(Answer::CopyIn | Answer::CopyBoth)) => self.connection.put_end()?,
+                Ok(Some(Answer::Rows(rows))) => next = Some(next_timeline(&rows)?),
+                Ok(Some(Answer::Done)) => done = true,
+                Ok(Some(Answer::CopyOut)) => return Err(Error::Answer("the end of its WAL")),
+                Ok(None) => break,
+                // A server that is being stopped says that all is sent, and goes (`WalSndDone`).
+                Err(Error::Lost { .. }) if done && next.is_none() => break,
+                Err(error) => return Err(error),
             }
         }
         self.ended = next;

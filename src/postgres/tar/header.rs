@@ -58,6 +58,8 @@ pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Entry<'_>, &'static str> {
         (b'2', Some(path)) if !link.is_empty() && size == 0 => (Kind::Link(link), path),
         _ => return Err("an entry of a kind that PostgreSQL does not write"),
     };
+    // So `./pg_wal/archive_status` comes, and nothing else.
+    let path = path.strip_prefix(b"./").unwrap_or(path);
     if path.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
         return Err("a name that leads elsewhere");
     }
