@@ -4,7 +4,9 @@
 use serde::Serialize;
 
 use crate::cli::time;
+use crate::format::base_backup::{BaseBackup, Tablespace};
 use crate::format::root::{SnapshotKind, Stats};
+use crate::postgres::lsn::Lsn;
 use crate::repo::roots::Snapshot;
 
 /// One snapshot.
@@ -38,6 +40,64 @@ pub struct SnapshotDocument {
     pub incomplete: bool,
     /// What it holds and what it cost.
     pub stats: StatsDocument,
+    /// The cluster, if it is a base backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseDocument>,
+}
+
+/// The cluster that a base backup is of. Positions in the WAL are as PostgreSQL writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BaseDocument {
+    /// Its system identifier: a text, since it is too large a number for many programs.
+    pub system: String,
+    /// The timeline that it was on.
+    pub timeline: u32,
+    /// Where replay begins.
+    pub start_lsn: String,
+    /// Where the copy is consistent.
+    pub stop_lsn: String,
+    /// The server's version as a number: 150010 is 15.10.
+    pub server_version: u32,
+    /// Bytes of a WAL segment.
+    pub wal_segment_size: u32,
+    /// Whether it was read from a standby.
+    pub from_standby: bool,
+    /// Whether checksums of pages were verified.
+    pub checksums: bool,
+    /// Pages whose checksum was wrong.
+    pub corrupt_pages: u64,
+    /// Its tablespaces.
+    pub tablespaces: Vec<TablespaceDocument>,
+}
+
+/// A tablespace of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TablespaceDocument {
+    /// Its oid.
+    pub oid: u32,
+    /// Where it lay.
+    pub location: String,
+}
+
+impl From<&BaseBackup> for BaseDocument {
+    fn from(base: &BaseBackup) -> Self {
+        let tablespace = |tablespace: &Tablespace| TablespaceDocument {
+            oid: tablespace.oid,
+            location: String::from_utf8_lossy(&tablespace.location).into_owned(),
+        };
+        BaseDocument {
+            system: base.system.to_string(),
+            timeline: base.timeline,
+            start_lsn: Lsn(base.start).to_string(),
+            stop_lsn: Lsn(base.stop).to_string(),
+            server_version: base.server_version,
+            wal_segment_size: base.segment_size,
+            from_standby: base.is_from_standby(),
+            checksums: base.has_checksums(),
+            corrupt_pages: base.corrupt_pages,
+            tablespaces: base.tablespaces.iter().map(tablespace).collect(),
+        }
+    }
 }
 
 /// What a snapshot holds and what it cost.
@@ -86,6 +146,7 @@ impl From<&Snapshot> for SnapshotDocument {
             end_unverified: root.end_unverified(),
             incomplete: root.incomplete(),
             stats: StatsDocument::new(&root.stats, snapshot.added_bytes()),
+            base: root.base.as_ref().map(BaseDocument::from),
         }
     }
 }

@@ -55,6 +55,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What a server sent is no whole base backup.
+    #[error("no snapshot was made: the base backup is not whole: {reason}")]
+    BaseBackup {
+        /// What is wrong.
+        reason: String,
+    },
     /// A restored database differs from the snapshot.
     #[error("{database} does not match the snapshot: {} other row counts", counted(*count as u64, "table has", "tables have"))]
     Mismatch {
@@ -151,6 +157,7 @@ impl Error {
             Error::Command { .. }
             | Error::Start { .. }
             | Error::Split { .. }
+            | Error::BaseBackup { .. }
             | Error::Empty { .. }
             | Error::NoPath { .. }
             | Error::Wal { .. }

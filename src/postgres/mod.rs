@@ -22,6 +22,7 @@ pub mod globals;
 pub mod label;
 pub mod libpq;
 pub mod lsn;
+pub mod manifest;
 pub mod page;
 pub mod process;
 pub mod replication;

@@ -16,3 +16,4 @@ mod packs;
 mod records;
 mod secrets;
 mod vectors;
+mod wal;

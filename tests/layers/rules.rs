@@ -49,6 +49,8 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("clap_complete", Owner::Only(&["cli"])),
     ("clap_mangen", Owner::Only(&["cli"])),
     ("comfy_table", Owner::Only(&["cli"])),
+    // What PostgreSQL sums its control file and backup manifests by.
+    ("crc32c", Owner::Only(&["postgres", "ops/snapshot/base"])),
     ("crossbeam_channel", Owner::Anywhere),
     ("ed25519_dalek", Owner::Only(&["crypto"])),
     ("fastcdc", Owner::Only(&["chunker"])),
@@ -75,8 +77,8 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("rusqlite", Owner::Only(&["repo/index"])),
     ("rustix", Owner::Anywhere),
     ("serde", Owner::Anywhere),
-    // In storage: which settings a service knows.
-    ("serde_json", Owner::Only(&["cli", "format", "ops", "storage", "vfs"])),
+    // In postgres: backup manifests. In storage: which settings a service knows.
+    ("serde_json", Owner::Only(&["cli", "format", "ops", "postgres", "storage", "vfs"])),
     ("signal_hook", Owner::Only(&["cli"])),
     ("tempfile", Owner::Anywhere),
     ("thiserror", Owner::Anywhere),

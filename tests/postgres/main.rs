@@ -2,6 +2,7 @@
 //! pg_restore. Without an installed server these tests fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod base_backups;
 mod dumps;
 mod failures;
 mod programs;

@@ -33,23 +33,23 @@ fn connect(db: &Db) -> Replication {
     Replication::connect(&library(db), &db.cluster.settings(), &Cancel::new()).unwrap()
 }
 
-fn sql(db: &Db, statement: &str) -> String {
+pub fn sql(db: &Db, statement: &str) -> String {
     let settings = db.cluster.settings();
     let answer = db.run(Program::Psql, &settings, &["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]);
     String::from_utf8(answer).unwrap().trim().to_owned()
 }
 
-fn data(db: &Db) -> PathBuf {
+pub fn data(db: &Db) -> PathBuf {
     db.cluster.folder().join("data")
 }
 
 /// A program of the server's: what PATH finds may be a link to some of them only.
-fn beside_pg_ctl(db: &Db, program: &str) -> PathBuf {
+pub fn beside_pg_ctl(db: &Db, program: &str) -> PathBuf {
     db.cluster.pg_ctl().canonicalize().unwrap().with_file_name(program)
 }
 
 /// One of PostgreSQL's programs on the data folder, as its owner: most refuse to run as root.
-fn on_data(db: &Db, program: &str, arguments: &[&str]) -> String {
+pub fn on_data(db: &Db, program: &str, arguments: &[&str]) -> String {
     let owner = data(db).metadata().unwrap();
     let mut command = Command::new(beside_pg_ctl(db, program));
     command.args(arguments).arg("--pgdata").arg(data(db)).current_dir(db.cluster.folder());
@@ -60,7 +60,7 @@ fn on_data(db: &Db, program: &str, arguments: &[&str]) -> String {
 }
 
 /// A folder that the server may write to.
-fn folder_of_the_server(db: &Db, name: &str) -> PathBuf {
+pub fn folder_of_the_server(db: &Db, name: &str) -> PathBuf {
     let path = db.cluster.folder().join(name);
     fs::create_dir(&path).unwrap();
     let owner = data(db).metadata().unwrap();
@@ -68,7 +68,7 @@ fn folder_of_the_server(db: &Db, name: &str) -> PathBuf {
     path
 }
 
-fn append(db: &Db, file: &str, text: &str) {
+pub fn append(db: &Db, file: &str, text: &str) {
     let path = data(db).join(file);
     let mut all = fs::read_to_string(&path).unwrap();
     all.push_str(text);
@@ -198,7 +198,7 @@ mod tar_entry {
 }
 
 /// A cluster with checksums and a table whose pages are all on disk.
-fn with_checksums() -> Db {
+pub fn with_checksums() -> Db {
     let db = Db::start();
     on_data_stopped(&db, |db| {
         on_data(db, "pg_checksums", &["--enable", "--no-sync"]);
@@ -214,7 +214,7 @@ fn with_checksums() -> Db {
 }
 
 /// Stops the server, does something, starts it again.
-fn on_data_stopped(db: &Db, act: impl FnOnce(&Db)) {
+pub fn on_data_stopped(db: &Db, act: impl FnOnce(&Db)) {
     on_data(db, "pg_ctl", &["stop", "--wait", "--silent", "--mode=fast"]);
     act(db);
     db.cluster.restart(&Cancel::new()).unwrap();

@@ -13,6 +13,7 @@ pub mod man;
 pub mod restore;
 pub mod restore_files;
 pub mod snapshot;
+pub mod snapshot_base;
 pub mod snapshot_files;
 pub mod snapshots;
 pub mod stats;

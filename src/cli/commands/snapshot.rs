@@ -12,11 +12,12 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::base::units;
+use crate::cli::commands::snapshot_base::{self, BaseArgs};
 use crate::cli::commands::snapshot_files::{self, FilesArgs};
 use crate::cli::connection;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
-use crate::cli::json::{StatsDocument, kind_name};
+use crate::cli::json::{BaseDocument, StatsDocument, kind_name};
 use crate::cli::text::{self, printable};
 use crate::cli::time;
 use crate::codec::Level;
@@ -26,7 +27,7 @@ use crate::ops::snapshot::{
 };
 use crate::postgres::dump::PassedOn;
 
-/// Store files, a PostgreSQL database or any stream as a new snapshot
+/// Store files, a PostgreSQL database or cluster, or any stream as a new snapshot
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct SnapshotArgs {
@@ -40,6 +41,7 @@ pub struct SnapshotArgs {
 pub enum Source {
     Files(FilesArgs),
     Db(DbArgs),
+    Base(BaseArgs),
     Stdin(StdinArgs),
     Command(CommandArgs),
 }
@@ -196,6 +198,7 @@ pub struct CommandArgs {
 pub fn run(args: SnapshotArgs, context: &Context) -> Result<Done, Failure> {
     match args.source {
         Source::Files(args) => snapshot_files::run(args, context),
+        Source::Base(args) => snapshot_base::run(args, context),
         Source::Stdin(args) => {
             let input = stdin()?;
             let repository = context.open()?;
@@ -281,6 +284,8 @@ pub(super) struct Document<'a> {
     end_unverified: bool,
     incomplete: bool,
     stats: StatsDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<BaseDocument>,
     /// What was read from the repository for the sake of deltas: this run alone knows.
     base_fetched_bytes: u64,
 }
@@ -298,11 +303,16 @@ pub(super) fn document<'a>(made: &'a Made, provenance: &'a ops::snapshot::Proven
         end_unverified: made.end_unverified,
         incomplete: made.incomplete,
         stats: StatsDocument::new(&made.stats(), made.added_bytes()),
+        base: made.base.as_ref().map(BaseDocument::from),
         base_fetched_bytes: made.added.base_fetched_bytes,
     }
 }
 
-fn report(made: &Made, provenance: &ops::snapshot::Provenance, context: &Context) -> Result<Done, Failure> {
+pub(super) fn report(
+    made: &Made,
+    provenance: &ops::snapshot::Provenance,
+    context: &Context,
+) -> Result<Done, Failure> {
     context.result(&document(made, provenance), || words(made))?;
     Ok(if made.incomplete { Done::Incomplete } else { Done::Complete })
 }
@@ -322,6 +332,7 @@ fn words(made: &Made) -> String {
         units::bytes(made.added.new_bytes),
         units::bytes(made.added.stored_bytes),
     );
+    out.push_str(&snapshot_base::words(made));
     if made.end_unverified {
         out.push_str("  end unverified: a pipe does not tell whether the program before it failed\n");
     }

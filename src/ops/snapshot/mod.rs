@@ -1,7 +1,8 @@
-//! Making snapshots: of file trees, of a stream, of a command's output, of databases. What they share: who made
+//! Making snapshots: of file trees, of a stream, of a command's output, of databases, of whole clusters. What they share: who made
 //! it, the session around it, and that a failure leaves no snapshot but keeps what was stored for
 //! the next run (I-3).
 
+mod base;
 mod command;
 mod db;
 mod files;
@@ -9,6 +10,7 @@ mod parent;
 mod parts;
 mod stream;
 
+pub use base::{BaseRequest, PGDATA, TABLESPACES, snapshot_base};
 pub use command::{CommandRequest, snapshot_command};
 pub use db::{DbRequest, GLOBALS, database_node, snapshot_db};
 pub use files::{Counts, Deaf, FilesRequest, MadeFiles, Observer, Why, plan_files, snapshot_files};
@@ -75,6 +77,8 @@ pub struct Made {
     pub incomplete: bool,
     /// Tables, streams and other items in it.
     pub items: u64,
+    /// The cluster that it is a base backup of.
+    pub base: Option<BaseBackup>,
 }
 
 impl Made {
@@ -158,6 +162,7 @@ fn in_session_at(
         end_unverified: gathered.end_unverified,
         incomplete: gathered.incomplete,
         items: gathered.items,
+        base: gathered.base,
     })
 }
 

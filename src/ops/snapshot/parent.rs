@@ -13,8 +13,8 @@ use crate::repo::session::{Contents, Session};
 use crate::vfs::Children;
 
 /// Entries of one folder that are kept: of one with more, none is looked for. A folder of tables never
-/// has as many, and large objects that change are rare.
-const FOLDER_MAX: usize = 16_384;
+/// has as many, a cluster's database seldom, and large objects that change are rare.
+const FOLDER_MAX: usize = 32_768;
 
 /// Chunks by which a content is found: the first may be one of those that changed.
 const BEGINNING: usize = 8;
@@ -48,8 +48,8 @@ impl Folder {
     }
 
     /// The folder called `name` in this one.
-    pub fn folder(&self, name: &str) -> Self {
-        let children = self.nodes.get(name.as_bytes()).map(|node| node.children.clone());
+    pub fn folder(&self, name: impl AsRef<[u8]>) -> Self {
+        let children = self.nodes.get(name.as_ref()).map(|node| node.children.clone());
         match (&self.reader, children) {
             (Some(reader), Some(children)) => Folder::read(reader.clone(), children),
             _ => Folder::default(),
@@ -57,8 +57,8 @@ impl Folder {
     }
 
     /// The content called `name`; empty if there is none.
-    pub fn content(&self, name: &str) -> Vec<ListEntry> {
-        self.nodes.get(name.as_bytes()).map_or_else(Vec::new, |node| node.content.clone())
+    pub fn content(&self, name: impl AsRef<[u8]>) -> Vec<ListEntry> {
+        self.nodes.get(name.as_ref()).map_or_else(Vec::new, |node| node.content.clone())
     }
 
     fn beginnings(&self) -> IdMap<Vec<u8>> {

@@ -135,6 +135,18 @@ impl Replication {
         size.filter(valid).ok_or(Error::Answer("the size of pages"))
     }
 
+    /// Pages of one file of a relation.
+    pub fn pages_per_file(&mut self) -> Result<u32, Error> {
+        const WHAT: &str = "the size of a relation's files";
+        let (page, file) = (self.block_size()?, bytes(&self.show("segment_size")?));
+        file.map(|file| file / page).filter(|pages| *pages > 0).ok_or(Error::Answer(WHAT))
+    }
+
+    /// Whether it is a standby. Servers of before version 14 do not say.
+    pub fn is_standby(&mut self) -> Result<bool, Error> {
+        Ok(self.version >= Version(140_000) && self.show("in_hot_standby")? == "on")
+    }
+
     /// The history file of a timeline. The first has none.
     pub fn timeline_history(&mut self, timeline: u32) -> Result<History, Error> {
         const WHAT: &str = "a timeline's history";
