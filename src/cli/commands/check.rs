@@ -48,7 +48,9 @@ struct Document<'a> {
     snapshots: u64,
     packs: u64,
     chunks: u64,
+    wal_files: u64,
     packs_read: u64,
+    wal_files_read: u64,
     bytes_read: u64,
 }
 
@@ -83,7 +85,9 @@ impl<'a> From<&'a Report> for Document<'a> {
             snapshots: report.snapshots,
             packs: report.packs,
             chunks: report.chunks,
+            wal_files: report.wal_files,
             packs_read: report.packs_read,
+            wal_files_read: report.wal_files_read,
             bytes_read: report.bytes_read,
         }
     }
@@ -137,15 +141,19 @@ fn words(report: &Report, read: bool) -> String {
         let path = if hurt.path.is_empty() { "all of it" } else { &hurt.path };
         out.push_str(&format!("  {}:{}: {}\n", hurt.snapshot, printable(path), printable(&hurt.reason)));
     }
-    out.push_str(&format!(
-        "checked {}, {} and {}",
-        count(report.snapshots, "snapshot"),
-        count(report.packs, "pack"),
-        count(report.chunks, "chunk")
-    ));
+    let mut checked = vec![count(report.snapshots, "snapshot"), count(report.packs, "pack")];
+    if report.wal_files > 0 {
+        checked.push(count(report.wal_files, "WAL file"));
+    }
+    let chunks = count(report.chunks, "chunk");
+    out.push_str(&format!("checked {} and {chunks}", checked.join(", ")));
     if read {
         let bytes = units::bytes(report.bytes_read);
-        out.push_str(&format!("; read {} with {bytes}", count(report.packs_read, "pack")));
+        let mut what = count(report.packs_read, "pack");
+        if report.wal_files_read > 0 {
+            what.push_str(&format!(" and {}", count(report.wal_files_read, "WAL file")));
+        }
+        out.push_str(&format!("; read {what} with {bytes}"));
     }
     out.push_str(&match report.is_clean() {
         true => "\nno damage found\n".to_owned(),
@@ -205,6 +213,11 @@ mod tests {
           data/3f: it is missing
         checked 1 snapshot, 2 packs and 3 chunks; read 0 packs with 0 B
         damage found: 2 objects and 0 paths
+        ");
+        let clean = Report { wal_files: 2, wal_files_read: 1, bytes_read: 1 << 24, ..Report::default() };
+        insta::assert_snapshot!(words(&clean, true), @r"
+        checked 0 snapshots, 0 packs, 2 WAL files and 0 chunks; read 0 packs and 1 WAL file with 16.0 MiB
+        no damage found
         ");
         let clean = Report::default();
         insta::assert_snapshot!(words(&clean, false), @r"

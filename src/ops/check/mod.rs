@@ -10,6 +10,7 @@
 
 mod objects;
 mod packs;
+mod wal;
 mod walk;
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,6 +21,7 @@ use crate::base::monitor::Monitor;
 use crate::ops::Error;
 use crate::repo::index::Place;
 use crate::repo::roots;
+use crate::repo::wal::ledger;
 use crate::repo::{self, Repository, index};
 
 /// How much data to read.
@@ -82,6 +84,10 @@ pub struct Report {
     pub chunks: u64,
     /// Packs read whole.
     pub packs_read: u64,
+    /// Files of PostgreSQL's WAL with sound heads.
+    pub wal_files: u64,
+    /// Of these, those that were read whole.
+    pub wal_files_read: u64,
     /// Plaintext bytes verified.
     pub bytes_read: u64,
 }
@@ -132,11 +138,14 @@ pub fn check(
     objects::check_roots(&listing, &remembered, &mut report);
     objects::check_index_parts(&fresh, &mut report, cancel)?;
     index::refresh(&fresh, &crate::base::monitor::Silent, cancel)?;
+    // Before what they name is listed: that was durable when they were written.
+    let ledgers = ledger::list(&fresh)?;
     let listed = objects::list(&fresh)?;
     objects::check_listed(&fresh, &listed, &mut report)?;
     let mut bad = BadPlaces::default();
     packs::check_presence(&fresh, listed.packs, &mut report, &mut bad, monitor)?;
     packs::read_packs(&fresh, read, &mut report, &mut bad, monitor, cancel)?;
+    wal::check_wal(&fresh, (listed.wal, &ledgers), read, &mut report, monitor, cancel)?;
     walk::check_snapshots(&fresh, &listing.snapshots, &bad, &mut report, monitor, cancel)?;
     report.snapshots = listing.snapshots.len() as u64;
     (report.packs, report.chunks) = fresh.index().counts()?;

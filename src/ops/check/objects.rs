@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::base::clock::Cancel;
-use crate::base::id::PackId;
+use crate::base::id::{PackId, WalId};
 use crate::base::kind::PackKind;
 use crate::format::header::Kind;
 use crate::format::index::IndexPart;
@@ -81,6 +81,8 @@ fn trusted_name(repo: &Repository, object: Option<String>) -> Result<String, Err
 pub struct Listed {
     /// Packs with their sizes.
     pub packs: HashMap<(PackKind, PackId), u64>,
+    /// WAL objects with their sizes.
+    pub wal: Vec<(WalId, u64)>,
     leases: Vec<String>,
     /// The first few names that belong to nobody, and how many there are.
     foreign: BTreeSet<String>,
@@ -94,6 +96,7 @@ pub fn list(repo: &Repository) -> Result<Listed, Error> {
         Some(ObjectName::Pack(kind, id)) => {
             listed.packs.insert((kind, id), entry.size);
         }
+        Some(ObjectName::Wal(id)) => listed.wal.push((id, entry.size)),
         Some(ObjectName::Lease(..)) => listed.leases.push(entry.name),
         Some(_) => {}
         None if is_reserved(&entry.name) => {}

@@ -81,7 +81,7 @@ pub fn read_packs(
     let mut plain = 0;
     repo.index().each_pack(&mut |number, pack| {
         let is_damaged = bad.packs.contains(&number) || bad.doubtful.contains(&number);
-        if is_chosen(&pack.id, read) && !is_damaged {
+        if is_chosen(&pack.id.0, read) && !is_damaged {
             plain += pack.plain_len();
             chosen.push(number);
         }
@@ -322,16 +322,16 @@ fn read_segments(
 }
 
 /// Whether a pack is among those to read. Chosen by name, so several machines agree.
-fn is_chosen(id: &PackId, read: ReadData) -> bool {
+pub(super) fn is_chosen(id: &[u8; 32], read: ReadData) -> bool {
     let mut head = [0; 8];
-    head.copy_from_slice(&id.0[..8]);
+    head.copy_from_slice(&id[..8]);
     let number = u64::from_le_bytes(head);
     match read {
         ReadData::None => false,
         ReadData::All => true,
         ReadData::Part { part, of } => number % u64::from(of.max(1)) == u64::from(part) - 1,
         ReadData::Share { share, seed } => {
-            let mixed = crypto::hash(&[&id.0[..], &seed.to_le_bytes()].concat());
+            let mixed = crypto::hash(&[&id[..], &seed.to_le_bytes()].concat());
             let mut head = [0; 8];
             head.copy_from_slice(&mixed[..8]);
             (u64::from_le_bytes(head) as f64) < share * u64::MAX as f64

@@ -1,14 +1,18 @@
 //! `wal status`: which files of which clusters there are, what is missing between them, and what was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::base::clock::{Cancel, Timestamp};
 use crate::format::ledger::LedgerBody;
 use crate::ops::Error;
 use crate::ops::wal::ranges::{self, Ranges};
 use crate::postgres::wal::{SegmentName, SegmentSize, WalName};
-use crate::repo::Repository;
 use crate::repo::wal::{self, Catalogue, ledger};
+use crate::repo::{Repository, Unlocked};
+
+/// Lost segments that are held against damaged objects: a terabyte of usual ones. A hostile ledger could name
+/// more than can be counted out.
+const FORGIVEN_MAX: usize = 1 << 16;
 
 /// What there is.
 #[derive(Debug, Default)]
@@ -39,6 +43,8 @@ pub struct Timeline {
     pub size: SegmentSize,
     /// Segments that are there, by number.
     pub present: Ranges,
+    /// Segments that a ledger names and whose objects cannot be read.
+    pub damaged: Ranges,
     /// Segments that a ledger names and that are not there: they were removed.
     pub lost: Ranges,
     /// Segments between others of which nothing is known: they were never here, or not for long.
@@ -62,6 +68,15 @@ impl Timeline {
         SegmentName::new(self.timeline, number, self.size)
     }
 
+    /// Takes those out of what is lost whose objects are there, and damaged.
+    fn forgive(&mut self, is_damaged: impl Fn(String) -> bool) {
+        let numbers = self.lost.iter().cloned().flatten().take(FORGIVEN_MAX);
+        let there =
+            numbers.filter(|number| self.name(*number).is_some_and(|name| is_damaged(name.to_string())));
+        self.damaged = ranges::merged(there.map(|number| number..=number).collect());
+        self.lost = ranges::without(&self.lost, &self.damaged);
+    }
+
     /// The first and the last segment that are there.
     pub fn ends(&self) -> Option<(SegmentName, SegmentName)> {
         let (first, last) = (self.present.first()?, self.present.last()?);
@@ -71,10 +86,12 @@ impl Timeline {
 
 /// Looks through the repository.
 pub fn status(repo: &Repository, cancel: &Cancel) -> Result<Status, Error> {
+    // Before the segments: what a ledger names was durable when it was written.
+    let ledgers = ledger::list(repo)?;
     let listing = wal::list(repo)?;
     let catalogue = wal::read_all(repo, &listing, cancel)?;
-    let (ledgers, damaged) = ledger::read_all(repo, &listing.ledgers)?;
-    let mut status = Status { clusters: summary(&catalogue, &ledgers), damaged: Vec::new() };
+    let (ledgers, damaged) = ledger::read_all(repo, &ledgers)?;
+    let mut status = Status { clusters: summary(repo, &catalogue, &ledgers), damaged: Vec::new() };
     let damaged = catalogue.damaged.into_iter().chain(damaged);
     status.damaged.extend(damaged.map(|(name, error)| (name, error.to_string())));
     Ok(status)
@@ -93,7 +110,21 @@ struct Found {
 }
 
 /// Puts together what heads and ledgers say.
-pub fn summary(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
+pub fn summary(repo: &Unlocked, catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
+    let mut clusters = put_together(catalogue, ledgers);
+    let unreadable: HashSet<&str> = catalogue.damaged.iter().map(|(name, _)| name.as_str()).collect();
+    if !unreadable.is_empty() {
+        for cluster in &mut clusters {
+            let system = cluster.system;
+            for line in &mut cluster.timelines {
+                line.forgive(|name| unreadable.contains(wal::object_name(repo, system, &name).as_str()));
+            }
+        }
+    }
+    clusters
+}
+
+fn put_together(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
     let mut found: BTreeMap<Key, Found> = BTreeMap::new();
     let mut histories: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     for stored in &catalogue.files {
@@ -150,6 +181,7 @@ impl Found {
         Timeline {
             timeline,
             size,
+            damaged: Ranges::new(),
             lost: ranges::without(&recorded, &present),
             gaps: ranges::without(&span, &known),
             present,

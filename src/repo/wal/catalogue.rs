@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::clock::Cancel;
-use crate::base::id::{LedgerId, WalId};
+use crate::base::id::WalId;
 use crate::format::name::{ObjectName, WAL};
 use crate::format::wal::{HEAD_LEN, WalBody};
 use crate::repo::wal::open_head;
@@ -15,13 +15,11 @@ use crate::storage::ErrorKind;
 /// Heads that are read at once: over a network, what counts is how many are on their way.
 const READERS: usize = 16;
 
-/// Names under `wal/`.
+/// WAL objects by their names.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Objects with their sizes.
     pub objects: Vec<(WalId, u64)>,
-    /// Ledgers.
-    pub ledgers: Vec<LedgerId>,
 }
 
 /// One file that the repository holds.
@@ -44,16 +42,15 @@ pub struct Catalogue {
     pub damaged: Vec<(String, Error)>,
 }
 
-/// Lists what is under `wal/`: one call.
+/// Lists all WAL objects: one call.
 pub fn list(repo: &Unlocked) -> Result<Listing, Error> {
     let mut listing = Listing::default();
-    repo.backend().list(WAL, &mut |entry| match ObjectName::parse(&entry.name) {
-        Some(ObjectName::Wal(id)) => listing.objects.push((id, entry.size)),
-        Some(ObjectName::Ledger(id)) => listing.ledgers.push(id),
-        _ => {}
+    repo.backend().list(WAL, &mut |entry| {
+        if let Some(ObjectName::Wal(id)) = ObjectName::parse(&entry.name) {
+            listing.objects.push((id, entry.size));
+        }
     })?;
     listing.objects.sort_unstable();
-    listing.ledgers.sort_unstable();
     Ok(listing)
 }
 

@@ -6,7 +6,7 @@ use crate::base::id::LedgerId;
 use crate::base::limits::SMALL_OBJECT_MAX;
 use crate::format::header::Kind;
 use crate::format::ledger::LedgerBody;
-use crate::format::name::ledger_name;
+use crate::format::name::{LEDGERS, ObjectName, ledger_name};
 use crate::repo::{Error, Repository, Unlocked, objects};
 use crate::storage::ErrorKind;
 
@@ -16,6 +16,18 @@ pub fn write(repo: &Unlocked, body: &LedgerBody) -> Result<(), Error> {
     let encoded = body.encode()?;
     let id = LedgerId(repo.random().array().map_err(Error::crypto("a new WAL ledger"))?);
     objects::create(repo, Kind::WalLedger, &ledger_name(&id), b"", &encoded).map(drop)
+}
+
+/// The ids of all ledgers. Whoever looks for what they name lists that afterwards.
+pub fn list(repo: &Unlocked) -> Result<Vec<LedgerId>, Error> {
+    let mut ids = Vec::new();
+    repo.backend().list(LEDGERS, &mut |entry| {
+        if let Some(ObjectName::Ledger(id)) = ObjectName::parse(&entry.name) {
+            ids.push(id);
+        }
+    })?;
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 /// Reads the ledgers with these ids, from the cache where it has them. Those that cannot be read are
