@@ -16,6 +16,7 @@ mod settings;
 mod shelf;
 pub mod target;
 mod timeline;
+pub mod verify;
 pub mod when;
 
 pub use base::{Candidate, Choice};

@@ -104,7 +104,7 @@ impl<'a> Shelf<'a> {
     ) -> Result<Vec<WalBody>, Error> {
         let ids = names.iter().map(|name| self.id(WalName::Segment(*name)));
         let objects: Vec<(WalId, u64)> = ids.filter_map(|id| Some((id, *self.sizes.get(&id)?))).collect();
-        let listing = Listing { objects, ledgers: Vec::new() };
+        let listing = Listing { objects };
         let catalogue = wal::read_all(self.repo, &listing, cancel)?;
         let mut bodies: HashMap<String, WalBody> =
             catalogue.files.into_iter().map(|stored| (stored.body.file.clone(), stored.body)).collect();
