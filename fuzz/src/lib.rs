@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod attack;
 pub mod chains;
+pub mod cluster;
 pub mod forge;
 pub mod ground;
 pub mod input;
@@ -15,4 +16,5 @@ pub mod property;
 pub mod reading;
 pub mod seeds;
 pub mod vault;
+pub mod wal;
 pub mod wild;

@@ -7,13 +7,16 @@ use kamba_vault::base::kind::{ChunkKind, Coding, PackKind};
 use kamba_vault::base::secret::Secret32;
 use kamba_vault::codec::prefix::Encoder;
 use kamba_vault::codec::{Compressor, Level};
+use kamba_vault::format::attrs::Unknown;
 use kamba_vault::format::header::{HEADER_LEN, Header, Kind};
 use kamba_vault::format::index::{self, IndexPart};
 use kamba_vault::format::keyring::{Keyring, Role};
 use kamba_vault::format::keyslot::{Argon, KeySlot, SlotKind, encode_key_file};
+use kamba_vault::format::ledger::LedgerBody;
 use kamba_vault::format::name::ObjectName;
 use kamba_vault::format::node::{Node, NodeType, Xattr};
 use kamba_vault::format::pack::{ChunkEntry, Directory, Stored, TRAILER_LEN};
+use kamba_vault::format::wal::{WalBody, WalFrame, frame_len_for};
 use kamba_vault::repo::objects;
 use kamba_vault::repo::pack::{OpenPack, Scratch};
 
@@ -28,6 +31,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
     let vault = &*VAULT;
     vec![
         ("chains", chains()),
+        ("cluster", crate::cluster::seeds()),
         ("dump_archive", dumps(vault)),
         ("index_part", index_parts(vault)),
         ("keyslot", keyslots(vault)),
@@ -39,10 +43,12 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("segment", segments()),
         ("tree_and_lists", trees(vault)),
         ("tree_walk", wild_trees()),
+        ("wal", wal_files(vault)),
     ]
 }
 
-fn seed(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Seed {
+/// A seed.
+pub fn seed(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Seed {
     (name.into(), bytes.into())
 }
 
@@ -154,6 +160,61 @@ fn index_parts(vault: &Vault) -> Vec<Seed> {
     let objects = vault.objects.iter().filter(|(name, _)| name.starts_with("index/"));
     seeds.extend(objects.enumerate().map(|(n, (_, bytes))| seed(format!("object-{n}"), bytes.clone())));
     seeds
+}
+
+/// A file of so many bytes, of which the last are zeros: its description, and after it the frames as they
+/// stand before they are sealed.
+fn wal_object(vault: &Vault, plain: &[u8], coding: Coding) -> Vec<u8> {
+    let framed = plain.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut coded = plain[..framed].to_vec();
+    if coding == Coding::Zstd {
+        let whole = Compressor::new(Level::Thorough).unwrap().compress(&plain[..framed], &mut coded).unwrap();
+        assert_eq!(whole, kamba_vault::codec::Coded::Zstd);
+    }
+    let body = WalBody {
+        system: 7_293_847_561_029_384_756,
+        file: "00000001000000000000000A".into(),
+        len: plain.len() as u64,
+        id: vault.keys.chunk_id(ChunkKind::Data, plain),
+        frame_len: frame_len_for(plain.len() as u64),
+        frames: vec![WalFrame { stored_len: coded.len() as u32 + 16, coding }],
+        zeros: (plain.len() - framed) as u64,
+        stored_hash: ObjectHash([1; 32]),
+        pushed: Timestamp(5),
+        magic: Some(0xD110),
+        segment_size: Some(1 << 20),
+        unknown: Unknown::default(),
+    };
+    [body.encode().unwrap(), coded].concat()
+}
+
+fn wal_files(vault: &Vault) -> Vec<Seed> {
+    let ledger = LedgerBody {
+        system: 7_293_847_561_029_384_756,
+        timeline: 2,
+        segment_size: 1 << 24,
+        ranges: vec![64..=70, 72..=127],
+        when: Timestamp(7),
+        unknown: Unknown::default(),
+    };
+    let mut page = vec![0x10, 0xD1, 2, 0, 1, 0, 0, 0];
+    page.extend(0x0A00_0000u64.to_le_bytes());
+    page.extend([0; 8]);
+    page.extend(7_293_847_561_029_384_756u64.to_le_bytes());
+    page.extend((1u32 << 24).to_le_bytes());
+    page.extend(8192u32.to_le_bytes());
+    let mut plain = page.clone();
+    plain.extend(b"a record of a row ".repeat(40));
+    plain.resize(2000, 0);
+    vec![
+        seed("name", "00000001000000000000000A.00000028.backup"),
+        seed("segment", "00000001000000000000000A"),
+        seed("history", "1\t0/30000D8\tno recovery target specified\n# by hand\n 2\t0/5000000\n"),
+        seed("page", page),
+        seed("ledger", ledger.encode().unwrap()),
+        seed("object-raw", wal_object(vault, &plain, Coding::Raw)),
+        seed("object-zstd", wal_object(vault, &plain, Coding::Zstd)),
+    ]
 }
 
 fn deltas() -> Vec<Seed> {

@@ -21,6 +21,8 @@ pub const KEY_FILE: &str = "KAMBA_KEY_FILE";
 pub const CACHE_DIR: &str = "KAMBA_CACHE_DIR";
 /// How large the base cache may get.
 pub const BASE_CACHE: &str = "KAMBA_BASE_CACHE";
+/// Where received WAL waits for the repository.
+pub const SPOOL_DIR: &str = "KAMBA_SPOOL_DIR";
 /// The configuration file.
 pub const CONFIG: &str = "KAMBA_CONFIG";
 /// A PostgreSQL connection URL.
@@ -84,6 +86,11 @@ impl Environment {
     /// The folder for caches below the user's home, likewise.
     pub fn user_cache_dir(&self) -> Option<PathBuf> {
         self.user_dir("XDG_CACHE_HOME", ".cache")
+    }
+
+    /// The folder for what a program must not lose, below the user's home.
+    pub fn user_state_dir(&self) -> Option<PathBuf> {
+        self.user_dir("XDG_STATE_HOME", ".local/state")
     }
 
     /// Whether this process may do everything.

@@ -1,7 +1,7 @@
 //! Deltas: a segment coded with the plaintext of its bases as zstd's prefix, so that equal spans become
 //! references into it (`format-spec/segments-and-packs.md`, coding 2).
 //!
-//! This is the only module with unsafe code, and there is one line of it: zstd keeps a pointer to
+//! There is one line of unsafe code here (all other is in `postgres::libpq`): zstd keeps a pointer to
 //! the prefix from the moment that it is told until one frame is made of it, and the library ties that
 //! to the whole life of a context. A context of its own for each segment would cost more than the delta.
 

@@ -37,6 +37,8 @@ pub mod context {
     pub const PACK_KEY: &str = "kamba-vault v1 pack key";
     /// The key that seals the key of a pack of which a copy is kept, from the signer's seed and the pack's header.
     pub const COPY_KEY: &str = "kamba-vault v1 copy key";
+    /// The key of a frame of a spool.
+    pub const SPOOL_KEY: &str = "kamba-vault v1 spool key";
     /// The randomness of one encapsulation.
     pub const EPHEMERAL: &str = "kamba-vault v1 ephemeral";
     /// The key that WAL objects' names are made with, from the id key of lists.

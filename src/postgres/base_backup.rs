@@ -75,7 +75,10 @@ pub struct End {
     pub stop: Lsn,
     /// The timeline of that.
     pub timeline: u32,
-    /// Whether the server found corrupt pages, and read each of them twice. Its notices name them.
+    /// Whether the server found corrupt pages, and read each of them twice. Its notices name them, up to
+    /// five of a file. If it verified and found none, then every page that
+    /// [`crate::postgres::page::verify`] calls corrupt was only being written as it was read, and is
+    /// replayed from the WAL.
     pub corrupt: bool,
 }
 
@@ -162,7 +165,7 @@ impl<'a> BaseBackup<'a> {
     }
 
     /// The next event. Nothing may be asked after the end.
-    pub fn next(&mut self) -> Result<Event, Error> {
+    pub fn next_event(&mut self) -> Result<Event, Error> {
         if self.part == Part::Ended {
             return Err(Error::Answer("a base backup that has ended"));
         }

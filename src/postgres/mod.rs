@@ -2,8 +2,9 @@
 //! repository exists is unknown here. What this module starts it stops.
 //!
 //! `libpq` is PostgreSQL's own client library, `replication` the protocol that it is needed for,
-//! `base_backup` a cluster's files by that protocol, `tar` the form that they come in, `page` the checksums of
-//! their pages.
+//! `base_backup` a cluster's files by that protocol, `tar` the form that they come in; `page` knows their
+//! pages' checksums, `control` and `label` the files that a server begins with, `lsn` positions in its WAL,
+//! `crc32c` the sum that it likes.
 //!
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
 //! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`

@@ -69,7 +69,8 @@ pub enum Verdict {
     /// position that is after the base backup's end, too, is none: then the page is corrupt.
     AfterStart(Lsn),
     /// Its checksum is wrong. A page that was being written while it was read looks the same if the
-    /// half that holds the position is the old one: only who reads it again can tell.
+    /// half that holds the position is the old one: only who reads it again can tell, and the server
+    /// does ([`crate::postgres::base_backup::End::corrupt`]).
     Corrupt {
         /// What its bytes come to.
         expected: u16,

@@ -39,6 +39,20 @@ pub enum Error {
         /// The epoch that its header names.
         epoch: u32,
     },
+    /// The spool of received WAL cannot be read or written.
+    #[error("the spool file {path} failed: {source}")]
+    Spool {
+        /// Which file or folder.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Somebody else is at work where only one may be.
+    #[error("{what} is in use by another process")]
+    InUse {
+        /// What.
+        what: String,
+    },
     /// An object contradicts itself or another.
     #[error("{object} is damaged: {reason}")]
     Damaged {
@@ -196,7 +210,7 @@ impl Error {
             },
             Error::WrongKey { .. } | Error::UnknownEpoch { .. } => Class::WrongKey,
             Error::Denied { .. } => Class::Denied,
-            Error::Fenced { .. } => Class::InUse,
+            Error::Fenced { .. } | Error::InUse { .. } => Class::InUse,
             Error::Interrupted => Class::Interrupted,
             Error::Worker => Class::Internal,
             Error::AlreadyThere { .. }
@@ -204,6 +218,7 @@ impl Error {
             | Error::SelfCheck { .. }
             | Error::Cache { .. }
             | Error::Codec(_)
+            | Error::Spool { .. }
             | Error::Source { .. }
             | Error::Sink { .. }
             | Error::NoSnapshot { .. } => Class::Failed,
@@ -235,6 +250,8 @@ impl Error {
                 | Error::Denied { .. }
                 | Error::Cache { .. }
                 | Error::Source { .. }
+                | Error::Spool { .. }
+                | Error::InUse { .. }
                 | Error::Worker
         );
         !of_here && !self.is_of_backend()

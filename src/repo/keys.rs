@@ -154,6 +154,11 @@ impl Keys {
         AeadKey::new(&crypto::derive(context::COPY_KEY, &[self.ring.signing_seed.bytes(), header]))
     }
 
+    /// The key of one frame of this signer's spool.
+    pub fn spool_key(&self, salt: &[u8; 32]) -> AeadKey {
+        AeadKey::new(&crypto::derive(context::SPOOL_KEY, &[self.ring.signing_seed.bytes(), salt]))
+    }
+
     /// The id of a chunk. An auditor knows no ids of data, so for it no data chunk matches.
     pub fn chunk_id(&self, kind: ChunkKind, plain: &[u8]) -> ChunkId {
         let keys = &self.ring.id_keys;

@@ -1,5 +1,5 @@
-//! Golden repositories: three per version of the format, one of streams and a database, one of a file
-//! tree and one of deltas, made once and kept for ever. Every build must open, check and read all of them.
+//! Golden repositories: four per version of the format, one of streams and a database, one of a file
+//! tree, one of deltas and one of a cluster with its WAL, made once and kept for ever. Every build must open, check and read all of them.
 //! `KAMBA_BLESS_GOLDEN=1` makes the present version's where they are missing; it never changes one that
 //! is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod dump;
 mod tree;
 
@@ -206,6 +207,39 @@ fn the_present_version_has_golden_deltas() {
     die_and_be_fenced(&backend);
     let read = read_everything(&repo);
     std::fs::write(version.join("expected.json"), serde_json::to_vec_pretty(&read).unwrap()).unwrap();
+}
+
+/// How the name of a repository with base backups and WAL ends.
+const CLUSTER: &str = "-cluster";
+
+/// The same for two base backups and WAL.
+#[test]
+fn the_present_version_has_a_golden_cluster() {
+    let Some((version, backend)) = missing(&format!("v{VERSION}{CLUSTER}")) else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let repo = support::open(&backend, cache.path());
+    let first = cluster::snapshot(&repo, 0, Vec::new());
+    cluster::snapshot(&repo, 1, first);
+    cluster::store_wal(&repo);
+    die_and_be_fenced(&backend);
+    let (read, wal) = (read_everything(&repo), cluster::read_wal(&repo));
+    std::fs::write(version.join("expected.json"), serde_json::to_vec_pretty(&read).unwrap()).unwrap();
+    std::fs::write(version.join("wal.json"), serde_json::to_vec_pretty(&wal).unwrap()).unwrap();
+}
+
+#[test]
+fn every_golden_cluster_has_its_wal() {
+    let is_cluster = |version: &PathBuf| version.to_string_lossy().ends_with(CLUSTER);
+    let clusters: Vec<_> = versions().into_iter().filter(is_cluster).collect();
+    assert!(!clusters.is_empty(), "there is no golden cluster");
+    for version in clusters {
+        let scratch = tempfile::tempdir().unwrap();
+        let repo = open(&version, scratch.path());
+        assert_eq!(cluster::bases(&repo), [cluster::base(0), cluster::base(1)], "{version:?}");
+        let expected = std::fs::read(version.join("wal.json")).unwrap();
+        let expected: BTreeMap<String, String> = serde_json::from_slice(&expected).unwrap();
+        assert_eq!(cluster::read_wal(&repo), expected, "{version:?}");
+    }
 }
 
 #[test]

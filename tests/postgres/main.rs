@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod base_backups;
+mod clusters;
 mod dumps;
 mod failures;
+mod inside;
+mod odd_servers;
 mod programs;
 mod replication;
 mod repository;

@@ -1,224 +1,23 @@
-//! The replication protocol and base backups, against a real server.
+//! The replication protocol against a real server.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use kamba_vault::base::clock::{Cancel, Clock, SystemClock};
-use kamba_vault::postgres::base_backup::{self, BaseBackup, End, Event, Options, Start};
+use kamba_vault::postgres::base_backup::{self, BaseBackup, Options};
 use kamba_vault::postgres::connect::Settings;
 use kamba_vault::postgres::error::Error;
 use kamba_vault::postgres::libpq::Library;
 use kamba_vault::postgres::lsn::Lsn;
-use kamba_vault::postgres::page::{self, PAGE, PAGES_PER_FILE, RelationFile, Verdict};
 use kamba_vault::postgres::replication::Replication;
 use kamba_vault::postgres::replication::stream::{self, Stream};
-use kamba_vault::postgres::tar;
-use kamba_vault::postgres::tools::Program;
 
+use crate::inside::{append, base_backup_options, connect, data, library, on_data, on_data_stopped, sql};
 use crate::support::{Db, output};
 
 /// Bytes of a WAL segment of these clusters.
 const SEGMENT: u64 = 16 << 20;
-
-fn library(db: &Db) -> Library {
-    Library::open(&db.tools).unwrap()
-}
-
-fn connect(db: &Db) -> Replication {
-    Replication::connect(&library(db), &db.cluster.settings(), &Cancel::new()).unwrap()
-}
-
-pub fn sql(db: &Db, statement: &str) -> String {
-    let settings = db.cluster.settings();
-    let answer = db.run(Program::Psql, &settings, &["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]);
-    String::from_utf8(answer).unwrap().trim().to_owned()
-}
-
-pub fn data(db: &Db) -> PathBuf {
-    db.cluster.folder().join("data")
-}
-
-/// A program of the server's: what PATH finds may be a link to some of them only.
-pub fn beside_pg_ctl(db: &Db, program: &str) -> PathBuf {
-    db.cluster.pg_ctl().canonicalize().unwrap().with_file_name(program)
-}
-
-/// One of PostgreSQL's programs on the data folder, as its owner: most refuse to run as root.
-pub fn on_data(db: &Db, program: &str, arguments: &[&str]) -> String {
-    let owner = data(db).metadata().unwrap();
-    let mut command = Command::new(beside_pg_ctl(db, program));
-    command.args(arguments).arg("--pgdata").arg(data(db)).current_dir(db.cluster.folder());
-    if rustix::process::geteuid().is_root() {
-        command.uid(owner.uid()).gid(owner.gid());
-    }
-    String::from_utf8(output(&mut command)).unwrap()
-}
-
-/// A folder that the server may write to.
-pub fn folder_of_the_server(db: &Db, name: &str) -> PathBuf {
-    let path = db.cluster.folder().join(name);
-    fs::create_dir(&path).unwrap();
-    let owner = data(db).metadata().unwrap();
-    std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
-    path
-}
-
-pub fn append(db: &Db, file: &str, text: &str) {
-    let path = data(db).join(file);
-    let mut all = fs::read_to_string(&path).unwrap();
-    all.push_str(text);
-    fs::write(path, all).unwrap();
-}
-
-fn options() -> Options {
-    let label = "it's a label".to_owned();
-    Options { label, fast: true, wait_for_archive: true, max_rate: None, verify_checksums: true }
-}
-
-/// A base backup that was read.
-struct Taken {
-    start: Start,
-    end: End,
-    notices: Vec<String>,
-    /// Folders by the tablespaces' OIDs, with their tars unpacked; the data folder is that of `None`.
-    folders: BTreeMap<Option<u32>, PathBuf>,
-    /// What was said of pages, if not that they are fine or new.
-    pages: Vec<(String, u32, Verdict)>,
-    fine: usize,
-}
-
-/// Reads a base backup into a folder.
-fn take(db: &Db, into: &Path) -> Taken {
-    let mut replication = connect(db);
-    let mut backup = BaseBackup::begin(&mut replication, &options()).unwrap();
-    let mut files: BTreeMap<Option<u32>, Vec<(tar_entry::Owned, Vec<u8>)>> = BTreeMap::new();
-    let (mut reader, mut current, mut manifest) = (None::<tar::Reader>, None, Vec::new());
-    let mut progress = 0;
-    let end = loop {
-        match backup.next().unwrap() {
-            Event::Archive { oid, .. } => {
-                if let Some(reader) = reader.replace(tar::Reader::new()) {
-                    reader.finish().unwrap();
-                }
-                current = Some(oid);
-            }
-            Event::Data(piece) => {
-                let list = files.entry(current.unwrap()).or_default();
-                let mut sink = |event: tar::Event<'_>| -> Result<(), tar::Error> {
-                    match event {
-                        tar::Event::Entry(entry) => list.push((tar_entry::owned(&entry), Vec::new())),
-                        tar::Event::Data(bytes) => list.last_mut().unwrap().1.extend_from_slice(bytes),
-                        tar::Event::EndOfEntry => {
-                            let (entry, bytes) = list.last().unwrap();
-                            assert_eq!(entry.size, bytes.len() as u64);
-                        }
-                    }
-                    Ok(())
-                };
-                reader.as_mut().unwrap().push(&piece, &mut sink).unwrap();
-            }
-            Event::Manifest(piece) => manifest.extend_from_slice(&piece),
-            Event::Progress(done) => {
-                assert!(done >= progress);
-                progress = done;
-            }
-            Event::End(end) => break end,
-        }
-    };
-    reader.unwrap().finish().unwrap();
-    let (start, notices) = (backup.start().clone(), backup.take_notices());
-    assert!(matches!(backup.next(), Err(Error::Answer(_))), "nothing follows the end");
-    let mut taken = Taken { start, end, notices, folders: BTreeMap::new(), pages: Vec::new(), fine: 0 };
-    for (oid, entries) in &files {
-        let folder = into.join(oid.map_or("base".to_owned(), |oid| oid.to_string()));
-        fs::create_dir(&folder).unwrap();
-        entries.iter().for_each(|(entry, bytes)| tar_entry::write(&folder, entry, bytes));
-        taken.folders.insert(*oid, folder);
-        for (entry, bytes) in entries {
-            taken.look_at_pages(entry, bytes);
-        }
-    }
-    // Links to the tablespaces, which are in `tablespace_map` and not in the tar, as they are here.
-    for (oid, folder) in taken.folders.iter().filter_map(|(oid, folder)| Some(((*oid)?, folder))) {
-        let link = taken.folders[&None].join(format!("pg_tblspc/{oid}"));
-        std::os::unix::fs::symlink(folder, link).unwrap();
-    }
-    fs::write(taken.folders[&None].join("backup_manifest"), &manifest).unwrap();
-    taken
-}
-
-impl Taken {
-    fn look_at_pages(&mut self, entry: &tar_entry::Owned, bytes: &[u8]) {
-        let Some(file) = RelationFile::parse(entry.path.as_bytes()) else { return };
-        for (block, page) in (file.first_block(PAGES_PER_FILE)..).zip(bytes.chunks(PAGE)) {
-            match page::verify(page, block, self.start.start) {
-                Verdict::Fine => self.fine += 1,
-                Verdict::New => {}
-                verdict => self.pages.push((entry.path.clone(), block, verdict)),
-            }
-        }
-    }
-}
-
-mod tar_entry {
-    use super::{Path, PermissionsExt, fs, tar};
-
-    pub struct Owned {
-        pub path: String,
-        pub link: Option<String>,
-        pub folder: bool,
-        pub size: u64,
-        pub mode: u32,
-    }
-
-    pub fn owned(entry: &tar::Entry<'_>) -> Owned {
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let link = match entry.kind {
-            tar::Kind::Link(target) => Some(text(target)),
-            _ => None,
-        };
-        let folder = entry.kind == tar::Kind::Folder;
-        Owned { path: text(entry.path), link, folder, size: entry.size, mode: entry.mode }
-    }
-
-    pub fn write(below: &Path, entry: &Owned, bytes: &[u8]) {
-        let path = below.join(&entry.path);
-        match (&entry.link, entry.folder) {
-            (Some(target), _) => return std::os::unix::fs::symlink(target, path).unwrap(),
-            (None, true) => fs::create_dir(&path).unwrap(),
-            (None, false) => fs::write(&path, bytes).unwrap(),
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(entry.mode)).unwrap();
-    }
-}
-
-/// A cluster with checksums and a table whose pages are all on disk.
-pub fn with_checksums() -> Db {
-    let db = Db::start();
-    on_data_stopped(&db, |db| {
-        on_data(db, "pg_checksums", &["--enable", "--no-sync"]);
-    });
-    sql(
-        &db,
-        "CREATE TABLE rows AS SELECT n, repeat(md5(n::text), 20) AS text FROM generate_series(1, 3000) n",
-    );
-    sql(&db, "CREATE INDEX ON rows (n)");
-    sql(&db, "VACUUM rows");
-    sql(&db, "CHECKPOINT");
-    db
-}
-
-/// Stops the server, does something, starts it again.
-pub fn on_data_stopped(db: &Db, act: impl FnOnce(&Db)) {
-    on_data(db, "pg_ctl", &["stop", "--wait", "--silent", "--mode=fast"]);
-    act(db);
-    db.cluster.restart(&Cancel::new()).unwrap();
-}
 
 #[test]
 fn who_the_server_is_and_what_it_is_set_to() {
@@ -247,59 +46,11 @@ fn who_the_server_is_and_what_it_is_set_to() {
     assert_eq!(replication.identify().unwrap().system, identity.system, "an error ends no connection");
 }
 
-#[test]
-fn a_base_backup_is_what_postgresql_verifies() {
-    let db = with_checksums();
-    let space = folder_of_the_server(&db, "space");
-    sql(&db, &format!("CREATE TABLESPACE elsewhere LOCATION '{}'", space.display()));
-    sql(&db, "CREATE TABLE there TABLESPACE elsewhere AS SELECT * FROM rows");
-    sql(&db, "CREATE UNLOGGED TABLE forgotten AS SELECT * FROM rows");
-    let into = tempfile::tempdir().unwrap();
-    let taken = take(&db, into.path());
-    assert_eq!(taken.start.tablespaces.len(), 2);
-    let there = &taken.start.tablespaces[0];
-    assert_eq!(there.location, space.as_os_str().as_encoded_bytes());
-    assert!(there.size > 1 << 20 && taken.start.tablespaces[1].oid.is_none());
-    assert!(taken.end.stop > taken.start.start && !taken.end.corrupt);
-    assert_eq!((taken.start.timeline, taken.end.timeline), (1, 1));
-    assert_eq!(taken.pages, []);
-    assert!(taken.fine > 700, "{} pages", taken.fine);
-    let base = &taken.folders[&None];
-    let label = fs::read_to_string(base.join("backup_label")).unwrap();
-    assert!(label.contains("LABEL: it's a label\n"), "{label}");
-    assert!(label.contains(&format!("START WAL LOCATION: {} ", taken.start.start)), "{label}");
-    let verify = beside_pg_ctl(&db, "pg_verifybackup");
-    output(Command::new(&verify).arg("--no-parse-wal").arg(base));
-    let victim = base.join("PG_VERSION");
-    fs::write(victim, "16\n").unwrap();
-    assert!(!Command::new(verify).arg("--no-parse-wal").arg(base).output().unwrap().status.success());
-}
-
-#[test]
-fn a_corrupt_page_is_found_by_us_and_by_the_server() {
-    let db = with_checksums();
-    let file = sql(&db, "SELECT pg_relation_filepath('rows')");
-    on_data_stopped(&db, |db| {
-        let path = data(db).join(&file);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[3 * PAGE + 5000] ^= 1;
-        fs::write(path, bytes).unwrap();
-    });
-    let into = tempfile::tempdir().unwrap();
-    let taken = take(&db, into.path());
-    assert!(taken.end.corrupt);
-    let names_it = |notice: &String| notice.contains(&format!("{file}\", block 3:"));
-    assert!(taken.notices.iter().any(names_it), "{:?}", taken.notices);
-    let [(path, block, verdict)] = &taken.pages[..] else { panic!("{:?}", taken.pages) };
-    assert_eq!((path, *block), (&file, 3));
-    assert!(matches!(verdict, Verdict::Corrupt { .. }) && verdict.is_corrupt(taken.end.stop));
-}
-
 /// Reads a stream up to `until`, and says so to the server.
 fn read_until(stream: &mut Stream<'_>, from: Lsn, until: Lsn) -> Vec<u8> {
     let mut wal = Vec::new();
     while from.plus(wal.len() as u64) < until {
-        match stream.next(Duration::from_secs(10)).unwrap() {
+        match stream.next_event(Duration::from_secs(10)).unwrap() {
             stream::Event::Data { start, bytes } => {
                 assert_eq!(start, from.plus(wal.len() as u64), "nothing is left out");
                 wal.extend_from_slice(&bytes);
@@ -351,7 +102,7 @@ fn commits_stream_by_a_slot_until_the_server_stops() {
     assert!(wal == wal_files(&db, 1, from, wal.len()), "the WAL is what is in the server's files");
     // The answer to the last status; then the server knows.
     let is_answer = |event| matches!(event, stream::Event::Keepalive { .. });
-    while !is_answer(stream.next(Duration::from_secs(10)).unwrap()) {}
+    while !is_answer(stream.next_event(Duration::from_secs(10)).unwrap()) {}
     let flushed =
         sql(&db, "SELECT flush_lsn FROM pg_stat_replication WHERE application_name = 'kamba-vault'");
     assert_eq!(flushed.parse(), Ok(from.plus(wal.len() as u64)));
@@ -368,7 +119,7 @@ fn commits_stream_by_a_slot_until_the_server_stops() {
         let mut end = at;
         loop {
             // The server waits for the last of its WAL to be safe here.
-            match stream.next(Duration::from_secs(1)).unwrap() {
+            match stream.next_event(Duration::from_secs(1)).unwrap() {
                 stream::Event::Data { start, bytes } => end = start.plus(bytes.len() as u64),
                 stream::Event::Stopped => break,
                 _ => {}
@@ -384,6 +135,32 @@ fn commits_stream_by_a_slot_until_the_server_stops() {
     assert_eq!(replication.read_slot("keeper").unwrap(), None);
     let error = replication.stream(Some("keeper"), at, 1).err().unwrap();
     assert_eq!(error.code(), Some("42704"), "{error}");
+
+    // Without a slot the server keeps nothing for us.
+    for _ in 0..3 {
+        sql(&db, "SELECT pg_switch_wal()");
+        sql(&db, "CHECKPOINT");
+    }
+    let mut stream = replication.stream(None, Lsn(SEGMENT), 1).unwrap();
+    let error = loop {
+        match stream.next_event(Duration::from_secs(10)) {
+            Ok(event) => assert!(matches!(event, stream::Event::Keepalive { .. } | stream::Event::Idle)),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), Some("58P01"), "{error}");
+    assert!(error.hint().unwrap().contains("a new base backup"));
+    assert!(replication.identify().is_ok(), "the connection is free again");
+}
+
+#[test]
+fn connections_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let db = Db::start();
+    let mut replication = connect(&db);
+    is_send(&replication);
+    let there = std::thread::spawn(move || replication.identify().unwrap().system).join().unwrap();
+    assert_eq!(there, connect(&db).identify().unwrap().system);
 }
 
 #[test]
@@ -406,7 +183,7 @@ fn a_timeline_ends_where_the_next_begins() {
     let mut stream = replication.stream(Some("keeper"), from, 1).unwrap();
     let mut end = from;
     let next = loop {
-        match stream.next(Duration::from_secs(10)).unwrap() {
+        match stream.next_event(Duration::from_secs(10)).unwrap() {
             stream::Event::Data { start, bytes } => {
                 assert_eq!(start, end);
                 end = end.plus(bytes.len() as u64);
@@ -417,13 +194,15 @@ fn a_timeline_ends_where_the_next_begins() {
         }
     };
     assert_eq!((next.timeline, next.switch), (2, end), "all of the timeline came");
-    assert!(matches!(stream.next(Duration::ZERO), Ok(stream::Event::EndOfTimeline(again)) if again == next));
+    assert!(
+        matches!(stream.next_event(Duration::ZERO), Ok(stream::Event::EndOfTimeline(again)) if again == next)
+    );
     let history = replication.timeline_history(2).unwrap();
     assert_eq!(history.name, "00000002.history");
     assert!(history.content.starts_with(format!("1\t{end}\t").as_bytes()));
 
     let mut stream = replication.stream(Some("keeper"), end, 1).unwrap();
-    let again = stream.next(Duration::from_secs(10)).unwrap();
+    let again = stream.next_event(Duration::from_secs(10)).unwrap();
     assert!(matches!(again, stream::Event::EndOfTimeline(again) if again == next), "nothing to send");
     let begin = Lsn(end.0 / SEGMENT * SEGMENT);
     let mut stream = replication.stream(Some("keeper"), begin, 2).unwrap();
@@ -447,13 +226,24 @@ fn a_cancel_ends_every_wait() {
     };
     let canceller = after(&cancel);
     let error = loop {
-        match stream.next(Duration::from_secs(3600)) {
+        match stream.next_event(Duration::from_secs(3600)) {
             Ok(_) => {}
             Err(error) => break error,
         }
     };
     assert!(matches!(error, Error::Cancelled), "{error}");
     canceller.join().unwrap();
+    drop(replication);
+
+    // A server that has so much to say that nobody ever waits for it.
+    let cancel = Cancel::new();
+    let mut replication = Replication::connect(&library(&db), &db.cluster.settings(), &cancel).unwrap();
+    let mut backup = BaseBackup::begin(&mut replication, &base_backup_options()).unwrap();
+    for _ in 0..100 {
+        assert!(backup.next_event().is_ok());
+    }
+    cancel.cancel();
+    assert!(matches!(backup.next_event().err(), Some(Error::Cancelled)));
     drop(replication);
 
     // A checkpoint that takes its time, which is five minutes.
@@ -463,7 +253,7 @@ fn a_cancel_ends_every_wait() {
     let cancel = Cancel::new();
     let mut replication = Replication::connect(&library(&db), &db.cluster.settings(), &cancel).unwrap();
     let canceller = after(&cancel);
-    let begun = BaseBackup::begin(&mut replication, &Options { fast: false, ..options() });
+    let begun = BaseBackup::begin(&mut replication, &Options { fast: false, ..base_backup_options() });
     assert!(matches!(begun.err(), Some(Error::Cancelled)));
     canceller.join().unwrap();
     drop(replication);
@@ -520,10 +310,12 @@ fn who_may_not_replicate_is_told_what_to_type() {
     }
 }
 
-/// Run by the next test, in an environment that it must not listen to.
+/// Names a server to the next test when it runs as its own child, in an environment that it must not listen
+/// to; it answers on standard output.
 const CHILD: &str = "KAMBA_TEST_ENVIRONMENT_CHILD";
 
 #[test]
+#[allow(clippy::print_stdout)]
 fn the_environment_has_no_say_in_a_server_of_our_own() {
     if let Some(folder) = std::env::var_os(CHILD) {
         let tools = crate::support::tools();
@@ -581,7 +373,7 @@ fn what_cannot_be_asked_for_is_refused_before_it_is() {
         assert!(error.to_string().starts_with("the replication slot: a name has"), "{error}");
     }
     for (label, rate) in [("two\nlines", None), ("x", Some(31)), ("x", Some(u32::MAX))] {
-        let options = Options { label: label.to_owned(), max_rate: rate, ..options() };
+        let options = Options { label: label.to_owned(), max_rate: rate, ..base_backup_options() };
         let error = BaseBackup::begin(&mut replication, &options).err().unwrap();
         assert!(error.to_string().starts_with("the base backup: its "), "{error}");
     }

@@ -138,6 +138,45 @@ fn a_push_is_silent_and_may_be_repeated() {
 }
 
 #[test]
+fn segments_that_wait_are_taken_along() {
+    let place = Place::new();
+    let path = |number: u64| format!("pg_wal/{}", name(1, number));
+    for number in 0..8 {
+        write_segment(&place.data, 1, number);
+        fs::write(place.data.join(format!("pg_wal/archive_status/{}.ready", name(1, number))), "").unwrap();
+    }
+    fs::remove_file(place.data.join(format!("pg_wal/archive_status/{}.ready", name(1, 5)))).unwrap();
+    quiet(&place.run(&["wal", "push", "--batch=5", &path(1)]));
+    assert_eq!(place.objects().len(), 5, "1, 2, 3, 4 and 6");
+    // Those that follow are done without being pushed again, or even unlocking anything.
+    let without_key =
+        |number: u64| finish(place.program(&["wal", "push", &path(number)]).env("KAMBA_KEY_FILE", "/no"));
+    quiet(&without_key(2));
+    says(&without_key(2), 1, "/no");
+    // Unless the repository does not have it, or not any more, or the file has changed.
+    let (repository, away) = (place.sandbox.path("repository"), place.sandbox.path("away"));
+    fs::rename(&repository, &away).unwrap();
+    says(&place.run(&["wal", "push", &path(3)]), 1, "there is no repository");
+    fs::rename(&away, &repository).unwrap();
+    let before = place.objects();
+    for object in &before {
+        fs::remove_file(object).unwrap();
+    }
+    quiet(&place.run(&["wal", "push", "--batch=2", &path(4)]));
+    assert_eq!(place.objects().len(), 2, "it was pushed again, with one that waits");
+    fs::write(place.data.join(path(6)), segment_of(SYSTEM, 1, 6, 700_000)).unwrap();
+    says(&place.run(&["wal", "push", &path(6)]), 1, "has another");
+    // A repository that takes the place of the one is not it.
+    quiet(&place.run(&["wal", "push", "--batch=8", &path(1)]));
+    fs::remove_dir_all(&repository).unwrap();
+    fs::remove_file(place.sandbox.path("key")).unwrap();
+    place.run(&["init"]).text();
+    quiet(&place.run(&["wal", "push", "--batch=1", &path(2)]));
+    quiet(&place.run(&["wal", "push", "--batch=2", &path(3)]));
+    assert_eq!(place.objects().len(), 3);
+}
+
+#[test]
 fn what_is_not_this_clusters_is_refused() {
     let place = Place::new();
     let path = format!("pg_wal/{}", name(1, 3));

@@ -10,6 +10,8 @@ mod support;
 mod checked;
 mod commands;
 mod objects;
+mod receiving;
 mod recovery;
 mod segments;
 mod server;
+mod spool;

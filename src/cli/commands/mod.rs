@@ -20,6 +20,7 @@ pub mod snapshot_files;
 pub mod snapshots;
 pub mod stats;
 pub mod wal;
+pub mod wal_receive;
 pub mod wal_status;
 
 use crate::cli::args::Command;

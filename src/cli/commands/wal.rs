@@ -1,4 +1,4 @@
-//! `wal push`, `wal fetch`, `wal status`: what `archive_command` and `restore_command` call, and what came
+//! `wal push`, `wal fetch`, `wal receive`, `wal status`: what `archive_command` and `restore_command` call, and what came
 //! of it. How the first two end is PostgreSQL's contract: see `exit::Contract`.
 
 use std::ffi::OsStr;
@@ -9,17 +9,15 @@ use std::process::{Command, Stdio};
 use clap::{Args, Subcommand};
 
 use crate::base::monitor::Monitor;
-use crate::cli::commands::wal_status;
+use crate::cli::commands::{wal_receive, wal_status};
 use crate::cli::context::Context;
 use crate::cli::env;
 use crate::cli::exit::{Done, Failure};
 use crate::ops::wal::ahead::Ahead;
+use crate::ops::wal::batch::{Notes, push_batch};
 use crate::ops::wal::fetch::{Fetched, fetch};
-use crate::ops::wal::push::{Pushed, push};
-use crate::ops::wal::record;
 use crate::postgres::wal::owner::Owner;
 use crate::postgres::wal::{SegmentName, SegmentSize, WalName};
-use crate::repo::Unlocked;
 
 /// Store PostgreSQL's WAL, and bring it back
 #[derive(Debug, Args)]
@@ -35,6 +33,7 @@ pub struct WalArgs {
 pub enum Action {
     Push(PushArgs),
     Fetch(FetchArgs),
+    Receive(wal_receive::ReceiveArgs),
     Status(wal_status::StatusArgs),
 }
 
@@ -60,6 +59,11 @@ pub struct PushArgs {
     /// The cluster's system identifier, where its data folder is not around the files
     #[arg(long, value_name = "ID")]
     pub system_id: Option<u64>,
+
+    /// With one PATH, also store segments that wait after it, up to N in all, so that the calls for
+    /// them end at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub batch: u16,
 }
 
 const FETCH_EXAMPLES: &str = "\
@@ -98,6 +102,13 @@ pub struct FetchArgs {
     #[arg(long)]
     pub standby: bool,
 
+    /// For a segment that is not there, take its beginning, if that is
+    ///
+    /// The last segment that a server wrote before it was lost: 'wal receive --finish' stores it as
+    /// NAME.partial.
+    #[arg(long)]
+    pub partial: bool,
+
     /// Only fetch what follows NAME: how this program starts itself
     #[arg(long, hide = true, value_name = "SIZE")]
     pub ahead: Option<u64>,
@@ -111,29 +122,36 @@ pub fn run(args: &WalArgs, context: &Context) -> Result<Done, Failure> {
             Some(size) => run_ahead(args, size, context),
             None => run_fetch(args, context),
         },
+        Action::Receive(args) => wal_receive::run(args, context),
         Action::Status(args) => wal_status::run(args, context),
     }
 }
 
 fn run_push(args: &PushArgs, context: &Context) -> Result<Done, Failure> {
-    let repository = context.unlock(&context.settings()?)?;
+    let settings = context.settings()?;
+    let more = if args.paths.len() == 1 { usize::from(args.batch) - 1 } else { 0 };
+    let notes = match (&args.paths[..], &settings.cache_dir) {
+        ([path], Some(cache)) if more > 0 => Notes::new(cache, &settings.url, path),
+        _ => None,
+    };
+    if let (Some(notes), [path]) = (&notes, &args.paths[..])
+        && notes.take(&*context.backend(&settings)?, path)
+    {
+        return Ok(Done::Complete);
+    }
+    let repository = context.unlock(&settings)?;
     for path in &args.paths {
         if context.cancel.is_cancelled() {
             return Err(Failure::interrupted());
         }
-        let pushed = push(&repository, path, args.system_id)?;
-        write_down(&repository, &pushed, context);
+        let batch = push_batch(&repository, path, args.system_id, more, notes.as_ref(), &context.cancel);
+        let pushed = batch.asked?;
+        if let Some(error) = batch.ledger {
+            let name = pushed.name;
+            context.progress().warn(&format!("{name} is stored, but a ledger was not written: {error}"));
+        }
     }
     Ok(Done::Complete)
-}
-
-/// Writes a ledger when one is due. The segment is durable with it or without it.
-fn write_down(repository: &Unlocked, pushed: &Pushed, context: &Context) {
-    let Some((timeline, size, numbers)) = record::due(pushed) else { return };
-    if let Err(error) = record::record(repository, pushed.system, timeline, size, numbers) {
-        let name = pushed.name;
-        context.progress().warn(&format!("{name} is stored, but the ledger was not written: {error}"));
-    }
 }
 
 fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Done, Failure> {
@@ -152,6 +170,11 @@ fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Done, Failure> {
     }
     let repository = context.unlock(&settings)?;
     match (fetch(&repository, system, name, &args.path)?, name) {
+        (Fetched::Absent, WalName::Segment(segment)) if args.partial => {
+            ahead.clear();
+            let beginning = fetch(&repository, system, WalName::Partial(segment), &args.path)?;
+            return Ok(if beginning == Fetched::Absent { Done::Absent } else { Done::Complete });
+        }
         (Fetched::Absent, _) => {
             ahead.clear();
             return Ok(Done::Absent);

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::base::clock::Timestamp;
+use crate::base::id::SessionId;
 use crate::base::monitor::Monitor;
 use crate::base::units;
 use crate::cli::context::Context;
@@ -12,7 +13,8 @@ use crate::cli::exit::{Done, Failure};
 use crate::cli::table::{Align, Table};
 use crate::cli::{text, time};
 use crate::ops::wal::ranges::{self, Ranges};
-use crate::ops::wal::status::{Cluster, Timeline, status};
+use crate::ops::wal::status::{Cluster, Status, Timeline, status};
+use crate::ops::wal::windows::{Recoverable, Window};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +48,20 @@ struct ClusterDocument {
     system_id: String,
     timelines: Vec<TimelineDocument>,
     histories: Vec<u32>,
+    /// Absent where this key may not tell.
+    windows: Option<Vec<WindowDocument>>,
+    /// Base backups that need WAL which is not there.
+    useless_bases: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct WindowDocument {
+    timeline: u32,
+    base: String,
+    from_lsn: String,
+    from_time: String,
+    to_lsn: String,
+    to_time: String,
 }
 
 #[derive(Serialize)]
@@ -79,22 +95,39 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Done, Failure> {
         context.progress().warn(&format!("{object} cannot be read: {reason}"));
     }
     let document = Document {
-        clusters: found.clusters.iter().map(|cluster| ClusterDocument::new(cluster, now)).collect(),
+        clusters: found.clusters.iter().map(|cluster| ClusterDocument::new(cluster, &found, now)).collect(),
         damaged: (found.damaged.iter())
             .map(|(object, reason)| DamageDocument { object: object.clone(), reason: reason.clone() })
             .collect(),
     };
-    context.result(&document, || words(&found.clusters, now, &context.zone()))?;
+    context.result(&document, || words(&found, now, &context.zone()))?;
     let lost = found.clusters.iter().flat_map(|cluster| &cluster.timelines).any(|line| !line.lost.is_empty());
     Ok(if lost || !found.damaged.is_empty() { Done::Damaged } else { Done::Complete })
 }
 
 impl ClusterDocument {
-    fn new(cluster: &Cluster, now: Timestamp) -> Self {
+    fn new(cluster: &Cluster, status: &Status, now: Timestamp) -> Self {
+        let found = status.recoverable.as_ref().and_then(|found| found.get(&cluster.system));
+        let useless = found.map(|found| found.useless.iter().map(SessionId::to_hex).collect());
         ClusterDocument {
+            windows: found.map(|found| found.windows.iter().map(WindowDocument::from).collect()),
+            useless_bases: useless.unwrap_or_default(),
             system_id: cluster.system.to_string(),
             timelines: cluster.timelines.iter().map(|line| TimelineDocument::new(line, now)).collect(),
             histories: cluster.histories.clone(),
+        }
+    }
+}
+
+impl From<&Window> for WindowDocument {
+    fn from(window: &Window) -> Self {
+        WindowDocument {
+            timeline: window.timeline,
+            base: window.base.to_hex(),
+            from_lsn: window.from.0.to_string(),
+            from_time: time::rfc3339(window.from.1),
+            to_lsn: window.to.0.to_string(),
+            to_time: time::rfc3339(window.to.1),
         }
     }
 }
@@ -134,12 +167,12 @@ fn age(line: &Timeline, now: Timestamp) -> f64 {
 }
 
 /// The same for people.
-fn words(clusters: &[Cluster], now: Timestamp, zone: &TimeZone) -> String {
-    if clusters.is_empty() {
+fn words(status: &Status, now: Timestamp, zone: &TimeZone) -> String {
+    if status.clusters.is_empty() {
         return "no WAL\n".to_owned();
     }
     let mut out = String::new();
-    for cluster in clusters {
+    for cluster in &status.clusters {
         out.push_str(&format!("cluster {}\n", cluster.system));
         let mut table = Table::new(&[
             ("timeline", Align::Right),
@@ -180,6 +213,32 @@ fn words(clusters: &[Cluster], now: Timestamp, zone: &TimeZone) -> String {
                 }
             }
         }
+        let found = status.recoverable.as_ref().and_then(|found| found.get(&cluster.system));
+        out.push_str(&found.map_or(String::new(), |found| recoverable(found, zone)));
+    }
+    out
+}
+
+/// What can be recovered of a cluster, in words.
+fn recoverable(found: &Recoverable, zone: &TimeZone) -> String {
+    let Recoverable { windows, useless } = found;
+    let mut out = String::new();
+    for window in windows {
+        let (from, to) = (time::local(window.from.1, zone), time::local(window.to.1, zone));
+        let (timeline, id) = (window.timeline, window.base.to_hex());
+        out.push_str(&format!(
+            "recoverable: timeline {timeline} from {from} ({}) to {to} ({}), from base backup {}\n",
+            window.from.0,
+            window.to.0,
+            id.get(..8).unwrap_or(&id)
+        ));
+    }
+    for id in useless.iter().map(SessionId::to_hex) {
+        let id = id.get(..8).unwrap_or(&id);
+        out.push_str(&format!("base backup {id} is of no use: WAL that it needs is not there\n"));
+    }
+    if windows.is_empty() && useless.is_empty() {
+        out.push_str("nothing can be recovered: there is no base backup (`kamba-vault snapshot base`)\n");
     }
     out
 }

@@ -37,7 +37,7 @@ pub fn read(repo: &Unlocked, system: u64, name: WalName) -> Result<Option<Vec<u8
     if body.file != name.to_string() || body.system != system {
         return Err(refused(format!("the repository gave {} for {name}", body.file), None));
     }
-    if let WalName::Segment(segment) = name {
+    if let WalName::Segment(segment) | WalName::Partial(segment) = name {
         let fail =
             |reason: String| refused(format!("{name} in the repository is no such segment: {reason}"), None);
         let header = SegmentHeader::read(&bytes).map_err(|e| fail(e.to_string()))?;

@@ -3,11 +3,14 @@
 //! each of their calls.
 
 pub mod ahead;
+pub mod batch;
 pub mod fetch;
 pub mod push;
 pub mod ranges;
+pub mod receive;
 pub mod record;
 pub mod status;
+pub mod windows;
 
 use std::path::Path;
 

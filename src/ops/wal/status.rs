@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::base::clock::{Cancel, Timestamp};
+use crate::base::kind::PackKind;
+use crate::format::base_backup::BaseBackup;
 use crate::format::ledger::LedgerBody;
 use crate::ops::Error;
 use crate::ops::wal::ranges::{self, Ranges};
-use crate::postgres::wal::{SegmentName, SegmentSize, WalName};
+use crate::ops::wal::windows::{Base, Recoverable, windows};
+use crate::postgres::lsn::Lsn;
+use crate::postgres::wal::{History, SegmentName, SegmentSize, WalName};
+use crate::repo::roots::{self, Listing, Snapshot};
 use crate::repo::wal::{self, Catalogue, ledger};
 use crate::repo::{Repository, Unlocked};
 
@@ -19,6 +24,9 @@ const FORGIVEN_MAX: usize = 1 << 16;
 pub struct Status {
     /// By system identifier.
     pub clusters: Vec<Cluster>,
+    /// By system identifier, what can be recovered. `None` if this key may not read the histories of
+    /// timelines.
+    pub recoverable: Option<BTreeMap<u64, Recoverable>>,
     /// Objects that cannot be read, and why.
     pub damaged: Vec<(String, String)>,
 }
@@ -91,10 +99,58 @@ pub fn status(repo: &Repository, cancel: &Cancel) -> Result<Status, Error> {
     let listing = wal::list(repo)?;
     let catalogue = wal::read_all(repo, &listing, cancel)?;
     let (ledgers, damaged) = ledger::read_all(repo, &ledgers)?;
-    let mut status = Status { clusters: summary(repo, &catalogue, &ledgers), damaged: Vec::new() };
+    let mut status = Status { clusters: summary(repo, &catalogue, &ledgers), ..Status::default() };
     let damaged = catalogue.damaged.into_iter().chain(damaged);
     status.damaged.extend(damaged.map(|(name, error)| (name, error.to_string())));
+    if repo.keys().may_read(PackKind::Data).is_ok() {
+        let bases = bases(&roots::list(repo, cancel)?);
+        let mut found = BTreeMap::new();
+        for cluster in &status.clusters {
+            let histories = read_histories(repo, cluster, &mut status.damaged)?;
+            found.insert(cluster.system, windows(cluster, &bases, &histories));
+        }
+        status.recoverable = Some(found);
+    }
     Ok(status)
+}
+
+/// The base backups among the snapshots.
+pub fn bases(listing: &Listing) -> Vec<Base> {
+    let bases =
+        listing.snapshots.iter().filter_map(|snapshot| Some((snapshot, snapshot.root.base.as_ref()?)));
+    let base = |(snapshot, base): (&Snapshot, &BaseBackup)| Base {
+        id: snapshot.id,
+        system: base.system,
+        timeline: base.timeline,
+        start: Lsn(base.start),
+        stop: Lsn(base.stop),
+        ended: snapshot.root.ended,
+    };
+    bases.map(base).collect()
+}
+
+/// The histories of a cluster's timelines. One that cannot be read leads nowhere.
+fn read_histories(
+    repo: &Unlocked,
+    cluster: &Cluster,
+    damaged: &mut Vec<(String, String)>,
+) -> Result<Vec<History>, Error> {
+    let mut histories = Vec::new();
+    for timeline in &cluster.histories {
+        let name = WalName::History(*timeline).to_string();
+        let object = || wal::object_name(repo, cluster.system, &name);
+        match wal::get(repo, cluster.system, &name) {
+            Ok(Some((_, bytes))) => match History::parse(*timeline, &bytes) {
+                Ok(history) => histories.push(history),
+                Err(error) => damaged.push((object(), format!("it holds {name}: {error}"))),
+            },
+            // Removed since it was listed.
+            Ok(None) => {}
+            Err(error) if error.is_about_data() => damaged.push((object(), error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(histories)
 }
 
 /// What a timeline's figures are made of. Segments of two sizes, which `pg_resetwal` can make, are told apart.

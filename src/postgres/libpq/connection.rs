@@ -204,6 +204,8 @@ impl Connection {
 
     /// What there is of a copy, waiting for it at most `wait`, rounded up to a tick.
     pub fn copied(&mut self, wait: Duration) -> Result<CopyStep, Error> {
+        // A server that always has something leaves nothing to wait for.
+        self.check_cancel()?;
         let mut ticks = wait.as_millis().div_ceil(TICK.as_millis());
         loop {
             if let Some(step) = self.try_copied()? {
@@ -287,9 +289,7 @@ impl Connection {
 
     /// Waits a tick at most for the socket.
     fn wait(&self, want: PollFlags) -> Result<PollFlags, Error> {
-        if self.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
+        self.check_cancel()?;
         // SAFETY: the connection is open.
         let socket = unsafe { (self.pq().socket)(self.raw()) };
         if socket < 0 {
@@ -304,6 +304,10 @@ impl Connection {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(all[0].revents()),
             Err(error) => Err(Error::io("waiting for the server")(error.into())),
         }
+    }
+
+    fn check_cancel(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     fn is_broken(&self) -> bool {

@@ -5,6 +5,9 @@
 //! `connection` is a connection, `rows` what a server answers. What a server may say is limited by
 //! the library and not here: it is the user's own, and the library gives up at a gigabyte.
 //!
+//! Nothing is printed here. The library itself complains on standard error of a password file that others
+//! may read, as it does in psql.
+//!
 //! No wait is longer than a tick without a look at [`crate::base::clock::Cancel`].
 
 #![allow(unsafe_code)]

@@ -9,6 +9,11 @@ use crate::postgres::connect::Settings;
 use crate::postgres::error::Error;
 use crate::postgres::libpq::raw::Functions;
 
+/// What holds where the settings say nothing: a server that is gone without a word is noticed within two
+/// minutes, and not after two hours, as systems have it.
+const USUAL: [(&str, &str); 3] =
+    [("keepalives_idle", "60"), ("keepalives_interval", "10"), ("keepalives_count", "6")];
+
 /// What a server of our own is told, so that no variable says it: an empty value would not count.
 /// A service could only fill in what is set nowhere; [`refuse_environment`] sees to the rest.
 const ALONE: [(&str, &str); 13] = [
@@ -42,7 +47,8 @@ impl Parameters {
         let mut parameters = Parameters { keywords: Vec::new(), values: Vec::new() };
         let alone: &[(&str, &str)] = if settings.is_alone() { &ALONE } else { &[] };
         // The library takes the last value of a keyword.
-        let all = alone.iter().copied().chain(settings.parameters()).chain(extra.iter().copied());
+        let all = USUAL.iter().chain(alone).copied();
+        let all = all.chain(settings.parameters()).chain(extra.iter().copied());
         for (keyword, value) in all {
             parameters.push(keyword, value)?;
         }
@@ -50,18 +56,14 @@ impl Parameters {
     }
 
     fn push(&mut self, keyword: &str, value: &str) -> Result<(), Error> {
-        let zero = |_| Error::Settings {
-            place: "the connection settings",
-            reason: format!("{keyword} holds a zero byte"),
-        };
-        self.keywords.push(CString::new(keyword).map_err(zero)?);
+        if keyword.contains('\0') || value.contains('\0') {
+            let reason = format!("{} holds a zero byte", keyword.escape_default());
+            return Err(Error::Settings { place: "the connection settings", reason });
+        }
+        self.keywords.push(CString::new(keyword).map_err(|_| Error::Answer("a keyword"))?);
         let mut bytes = Zeroizing::new(Vec::with_capacity(value.len() + 1));
         bytes.extend_from_slice(value.as_bytes());
         bytes.push(0);
-        CStr::from_bytes_with_nul(&bytes).map_err(|_| Error::Settings {
-            place: "the connection settings",
-            reason: format!("{keyword} holds a zero byte"),
-        })?;
         self.values.push(bytes);
         Ok(())
     }
@@ -109,5 +111,49 @@ impl Parameters {
             Some(variable) => Err(Error::Environment { variable }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Parameters;
+    use crate::postgres::connect::Settings;
+
+    fn value(parameters: &Parameters, keyword: &str) -> Option<String> {
+        let all = parameters.keywords.iter().zip(&parameters.values);
+        let last = all.rev().find(|(known, _)| known.to_bytes() == keyword.as_bytes());
+        last.map(|(_, value)| String::from_utf8(value[..value.len() - 1].to_vec()).unwrap())
+    }
+
+    #[test]
+    fn the_last_word_is_what_was_asked_for() {
+        let settings = Settings::parse("host=db1 dbname=shop password=secret keepalives_idle=7").unwrap();
+        let extra = [("dbname", "replication")];
+        let parameters = Parameters::new(&settings, &extra).unwrap();
+        let cases = [
+            ("host", Some("db1")),
+            ("password", Some("secret")),
+            ("dbname", Some("replication")),
+            ("keepalives_idle", Some("7")),
+            ("keepalives_count", Some("6")),
+            ("sslmode", None),
+            ("user", None),
+        ];
+        for (keyword, want) in cases {
+            assert_eq!(value(&parameters, keyword).as_deref(), want, "{keyword}");
+        }
+        let (keywords, values) = parameters.pointers();
+        assert_eq!(keywords.len(), values.len());
+        assert!(keywords.last().unwrap().is_null() && values.last().unwrap().is_null());
+        let alone = Parameters::new(&settings.alone(), &extra).unwrap();
+        assert_eq!(value(&alone, "sslmode").as_deref(), Some("disable"));
+    }
+
+    #[test]
+    fn no_value_is_cut_short() {
+        let settings = Settings::new().with_host("db1\0.example");
+        let error = Parameters::new(&settings, &[]).err().unwrap();
+        assert_eq!(error.to_string(), "the connection settings: host holds a zero byte");
     }
 }

@@ -122,16 +122,22 @@ impl Library {
             Some(_) => beside.into_iter().chain(by_name).collect(),
             None => by_name.chain(beside).collect(),
         };
-        let mut failure = None;
-        for path in candidates {
-            match load(&path) {
-                Ok(functions) => return Ok(Library { pq: Arc::new(functions) }),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        let reason = failure.map_or_else(String::new, |error| error.to_string());
-        Err(Error::NoLibrary { file: FILE, reason })
+        let functions = first_of(&candidates)?;
+        Ok(Library { pq: Arc::new(functions) })
     }
+}
+
+/// The first library that can be opened; else what is wrong with the first.
+fn first_of(candidates: &[PathBuf]) -> Result<Functions, Error> {
+    let mut failure = None;
+    for path in candidates {
+        match load(path) {
+            Ok(functions) => return Ok(functions),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let reason = failure.map_or_else(String::new, |error| error.to_string());
+    Err(Error::NoLibrary { file: FILE, reason })
 }
 
 fn load(path: &Path) -> Result<Functions, libloading::Error> {
@@ -147,5 +153,38 @@ fn load(path: &Path) -> Result<Functions, libloading::Error> {
 impl std::fmt::Debug for Library {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Library(libpq)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{FILE, Library, first_of};
+    use crate::base::clock::Cancel;
+    use crate::postgres::tools::Tools;
+
+    #[test]
+    fn what_is_no_library_is_passed_over_and_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bin, file) = (dir.path().join("bin"), dir.path().join("lib").join(FILE));
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "no library").unwrap();
+        let error = first_of(&[file.clone(), "/nowhere".into()]).err().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("{FILE}, PostgreSQL's client library, cannot be opened: ")),
+            "{text}"
+        );
+        assert!(text.contains(file.to_str().unwrap()), "{text}");
+        assert!(error.hint().unwrap().contains("libpq5"));
+        let tools = Tools::new(Some(bin), None, &Cancel::new());
+        assert!(Library::open(&tools).is_ok(), "the system's own is found after it");
+    }
+
+    #[test]
+    fn a_library_without_the_functions_is_none() {
+        let error = first_of(&["libc.so.6".into()]).err().unwrap();
+        assert!(error.to_string().contains("PQconnectdbParams"), "{error}");
     }
 }

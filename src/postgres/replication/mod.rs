@@ -248,3 +248,38 @@ fn bytes(text: &str) -> Option<u32> {
     };
     number.checked_mul(unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, slot_name};
+
+    #[test]
+    fn sizes_are_read_in_every_unit() {
+        let cases = [
+            ("16MB", Some(16 << 20)),
+            ("1GB", Some(1 << 30)),
+            ("8192", Some(8192)),
+            ("8192B", Some(8192)),
+            ("1024kB", Some(1 << 20)),
+            ("4GB", None),
+            ("16 MB", None),
+            ("16mb", None),
+            ("MB", None),
+            ("", None),
+            ("-1", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(bytes(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slot_has_a_name_that_needs_no_quotes() {
+        for good in ["a", "kamba_vault_1", &"x".repeat(63)] {
+            assert_eq!(slot_name(good).ok(), Some(good));
+        }
+        for bad in ["", "A", "a b", "a\"b", "é", &"x".repeat(64)] {
+            assert!(slot_name(bad).is_err(), "{bad}");
+        }
+    }
+}

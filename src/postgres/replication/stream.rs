@@ -80,7 +80,7 @@ impl<'a> Stream<'a> {
     }
 
     /// The next event; `Idle` after `wait` without one.
-    pub fn next(&mut self, wait: Duration) -> Result<Event, Error> {
+    pub fn next_event(&mut self, wait: Duration) -> Result<Event, Error> {
         if let Some(next) = self.ended {
             return Ok(Event::EndOfTimeline(next));
         }
@@ -187,4 +187,26 @@ fn status(written: Lsn, flushed: Lsn, applied: Lsn, now: Timestamp, reply: bool)
     message[25..33].copy_from_slice(&micros.to_be_bytes());
     message[33] = u8::from(reply);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lsn, Timestamp, status};
+
+    #[test]
+    fn a_status_is_what_the_server_reads() {
+        // A second after PostgreSQL's time began.
+        let now = Timestamp(946_684_801_000_000_000);
+        let message = status(Lsn(0x0102), Lsn(0x03), Lsn(0), now, true);
+        let want = [
+            &b"r\0\0\0\0\0\0\x01\x02"[..],
+            b"\0\0\0\0\0\0\0\x03",
+            b"\0\0\0\0\0\0\0\0",
+            b"\0\0\0\0\0\x0f\x42\x40",
+            b"\x01",
+        ];
+        assert_eq!(message[..], want.concat());
+        let long_ago = status(Lsn(0), Lsn(0), Lsn(0), Timestamp(i64::MIN), false);
+        assert_eq!((long_ago[25], long_ago[33]), (0xFF, 0));
+    }
 }

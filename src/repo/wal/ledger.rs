@@ -30,12 +30,12 @@ pub fn list(repo: &Unlocked) -> Result<Vec<LedgerId>, Error> {
     Ok(ids)
 }
 
-/// Reads the ledgers with these ids, from the cache where it has them. Those that cannot be read are
-/// answered apart, with their names: they hide no other.
-pub fn read_all(
-    repo: &Repository,
-    ids: &[LedgerId],
-) -> Result<(Vec<LedgerBody>, Vec<(String, Error)>), Error> {
+/// Ledgers that were read, and the names of those that cannot be, with what is wrong.
+pub type Ledgers = (Vec<LedgerBody>, Vec<(String, Error)>);
+
+/// Reads the ledgers with these ids, from the cache where it has them. One that cannot be read hides no
+/// other.
+pub fn read_all(repo: &Repository, ids: &[LedgerId]) -> Result<Ledgers, Error> {
     let (mut ledgers, mut damaged) = (Vec::new(), Vec::new());
     for id in ids {
         let name = ledger_name(id);

@@ -8,6 +8,7 @@ mod catalogue;
 pub mod ledger;
 mod open;
 mod seal;
+pub mod spool;
 
 pub use catalogue::{Catalogue, Listing, Stored, list, read_all};
 pub use open::{Head, open_head, open_whole};

@@ -20,6 +20,7 @@ use crate::ops::snapshot::base::pages::Pages;
 use crate::ops::snapshot::base::tree::{Nodes, Tree, split};
 use crate::ops::snapshot::parent::Folder;
 use crate::ops::snapshot::{Gathered, Made, Provenance, in_session};
+use crate::ops::wal::record;
 use crate::postgres::base_backup::{self, End, Event};
 use crate::postgres::connect::Settings;
 use crate::postgres::libpq::Library;
@@ -29,8 +30,9 @@ use crate::postgres::page::RelationFile;
 use crate::postgres::replication::Replication;
 use crate::postgres::tar::{self, Entry, Kind};
 use crate::postgres::tools::Tools;
+use crate::postgres::wal::{SegmentName, SegmentSize};
 use crate::repo::session::{Session, StreamWriter};
-use crate::repo::{self, Repository};
+use crate::repo::{self, Repository, wal};
 
 /// The folder of the cluster in a snapshot's tree.
 pub const PGDATA: &str = "pgdata";
@@ -89,7 +91,7 @@ pub fn snapshot_base(
         max_rate: request.max_rate,
         verify_checksums: cluster.has_checksums,
     };
-    in_session(repo, provenance, monitor, cancel, |session| {
+    let made = in_session(repo, provenance, monitor.clone(), cancel, |session| {
         let what = if request.fast { "waiting for a checkpoint" } else { "waiting for a spread checkpoint" };
         session.monitor().phase(what, Count::SourceBytes, None);
         let mut running = base_backup::BaseBackup::begin(&mut replication, &options)?;
@@ -100,7 +102,31 @@ pub fn snapshot_base(
         let end = gathering.run(&mut running)?;
         tell(session.monitor(), running.take_notices());
         gathering.finish(&cluster, &start, end)
-    })
+    })?;
+    if let Some(base) = &made.base {
+        look_for_wal(repo, base, &*monitor);
+    }
+    Ok(made)
+}
+
+/// Writes down that the WAL which the copy needs is there, or says that it is not. The snapshot stands
+/// either way: the WAL may be on its way.
+fn look_for_wal(repo: &Repository, base: &BaseBackup, monitor: &dyn Monitor) {
+    let Some(size) = SegmentSize::new(base.segment_size.into()) else { return };
+    // What ends at a segment's end needs no byte of the next.
+    let last = Lsn(base.stop.saturating_sub(1).max(base.start));
+    let numbers = size.number_at(Lsn(base.start))..=size.number_at(last);
+    let name = |number: &u64| SegmentName::new(base.timeline, *number, size);
+    let is_missing =
+        |name: &SegmentName| !matches!(wal::exists(repo, base.system, &name.to_string()), Ok(true));
+    if let Some(missing) = numbers.clone().filter_map(|number| name(&number)).find(is_missing) {
+        monitor.warn(&format!(
+            "the repository does not have WAL {missing} yet, without which this base backup is of no use: \
+             set archive_command to 'kamba-vault wal push %p', or run 'kamba-vault wal receive'"
+        ));
+    } else if let Err(error) = record::record(repo, base.system, base.timeline, size, numbers) {
+        monitor.warn(&format!("the ledger of the WAL that it needs was not written: {error}"));
+    }
 }
 
 /// What the server said, but for pages: those were verified here, too.
@@ -215,7 +241,7 @@ impl<'s> Gathering<'s> {
     fn run(&mut self, running: &mut base_backup::BaseBackup<'_>) -> Result<End, Error> {
         loop {
             self.session.check()?;
-            match running.next()? {
+            match running.next_event()? {
                 Event::Archive { oid, .. } => {
                     self.end_archive()?;
                     self.begin_archive(oid);

@@ -1,0 +1,151 @@
+//! Where receiving begins: where the spool ends; without one, where the repository ends, as far as the
+//! server still has what follows; without either, at the slot.
+
+use crate::base::monitor::Monitor;
+use crate::ops::Error;
+use crate::ops::wal::receive::{Open, Receiver};
+use crate::ops::wal::refused;
+use crate::postgres::lsn::Lsn;
+use crate::postgres::replication::{Identity, Replication};
+use crate::postgres::wal::{SegmentName, WalName};
+use crate::repo::wal;
+use crate::repo::wal::spool::Spool;
+
+/// Segments that are looked for in the repository before the slot's: what was received and never stored is
+/// no more than a spool holds.
+const LOOK_BACK: u64 = 1024;
+
+/// A place in the WAL of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The timeline.
+    pub timeline: u32,
+    /// The first byte that is not there.
+    pub lsn: Lsn,
+}
+
+impl Receiver<'_> {
+    /// Hands what an earlier run left in the spool to the repository, and goes on where it ends.
+    pub(super) fn take_up_spool(&mut self) -> Result<(), Error> {
+        let names = segments(self.spool, self.monitor)?;
+        let last = names.last().copied();
+        for name in names {
+            let file = self.spool.resume(self.repo, &name.to_string())?;
+            let Some(start) = name.start(self.size) else { continue };
+            if file.len() >= self.size.bytes() {
+                self.uploader.whole(name);
+            } else if Some(name) != last {
+                // Its timeline was left: the next one's file was begun after it.
+                self.uploader.partial(name);
+            } else {
+                let lsn = start.plus(file.len());
+                self.open = Some(Open { name, file });
+                self.at = Some(Position { timeline: name.timeline, lsn });
+                return Ok(());
+            }
+            self.at = Some(Position { timeline: name.timeline, lsn: start.plus(self.size.bytes()) });
+        }
+        Ok(())
+    }
+
+    /// Makes sure that this is the cluster whose WAL the spool has.
+    pub(super) fn check(&self, identity: &Identity, replication: &mut Replication) -> Result<(), Error> {
+        if identity.system != self.system {
+            let message = format!(
+                "the server is of cluster {} now, and WAL of cluster {} was being received",
+                identity.system, self.system
+            );
+            return Err(refused(message, Some("start it anew if that is what you want")));
+        }
+        if super::segment_size(replication)? != self.size {
+            return Err(refused("the server's segments have another size now", None));
+        }
+        Ok(())
+    }
+
+    /// Makes the slot if there is none.
+    pub(super) fn make_slot(&self, replication: &mut Replication) -> Result<(), Error> {
+        if replication.read_slot(&self.request.slot)?.is_none() {
+            replication.create_slot(&self.request.slot, false)?;
+            self.monitor.note(&format!("the replication slot {} was made", self.request.slot));
+        }
+        Ok(())
+    }
+
+    /// Stores the history of a timeline, which the first has none of.
+    pub(super) fn store_history(&self, replication: &mut Replication, timeline: u32) -> Result<(), Error> {
+        if timeline <= 1 {
+            return Ok(());
+        }
+        let history = replication.timeline_history(timeline)?;
+        self.uploader.history(history.name, history.content);
+        Ok(())
+    }
+
+    /// The segment that `lsn` lies in begins there.
+    pub(super) fn segment_start(&self, lsn: Lsn) -> Lsn {
+        Lsn(lsn.0 - lsn.0 % self.size.bytes())
+    }
+
+    fn has(&self, timeline: u32, number: u64) -> Result<bool, Error> {
+        let Some(name) = SegmentName::new(timeline, number, self.size) else { return Ok(false) };
+        Ok(wal::exists(self.repo, self.system, &name.to_string())?)
+    }
+}
+
+/// The segments in a spool, in order: within a timeline, their names are.
+pub(super) fn segments(spool: &Spool, monitor: &dyn Monitor) -> Result<Vec<SegmentName>, Error> {
+    let mut names = Vec::new();
+    for text in spool.names()? {
+        match WalName::parse(&text) {
+            Some(WalName::Segment(name)) => names.push(name),
+            _ => monitor.warn(&format!("{text} in the spool is no segment, and is left alone")),
+        }
+    }
+    Ok(names)
+}
+
+/// Where receiving begins.
+pub(super) fn begin_at(
+    receiver: &mut Receiver<'_>,
+    replication: &mut Replication,
+    server: &Identity,
+) -> Result<Position, Error> {
+    if let Some(at) = receiver.at {
+        return receiver.go_on(replication, server, at);
+    }
+    let slot = replication.read_slot(&receiver.request.slot)?;
+    let kept = slot.and_then(|slot| Some((slot.restart?, slot.timeline?)));
+    let (lsn, timeline) = kept.unwrap_or((server.position, server.timeline));
+    let first = receiver.size.number_at(lsn);
+    let at = |number: u64| Position { timeline, lsn: Lsn(number * receiver.size.bytes()) };
+    // What was acknowledged and is in no spool any more: the server may still have it.
+    let mut missing = first;
+    while missing > 0 && first - missing < LOOK_BACK && !receiver.has(timeline, missing - 1)? {
+        missing -= 1;
+    }
+    let has_earlier = missing > 0 && first - missing < LOOK_BACK;
+    if has_earlier && missing < first {
+        let from = at(missing);
+        if can_stream(receiver, replication, from)? {
+            return Ok(from);
+        }
+        receiver.monitor.warn(&format!(
+            "the WAL from {} to {} is neither in the repository nor on the server any more: make a base backup now",
+            from.lsn,
+            at(first).lsn
+        ));
+    }
+    Ok(at(first))
+}
+
+/// Whether the server has WAL from there on.
+fn can_stream(receiver: &Receiver<'_>, replication: &mut Replication, from: Position) -> Result<bool, Error> {
+    use crate::postgres::error::Error::Refused;
+    match replication.stream(Some(&receiver.request.slot), from.lsn, from.timeline) {
+        Ok(stream) => stream.stop().map(|()| true).map_err(Error::from),
+        // undefined_file: "requested WAL segment … has already been removed".
+        Err(Refused { code, .. }) if code == "58P01" => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

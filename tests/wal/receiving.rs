@@ -1,0 +1,193 @@
+//! `wal receive` beside real servers: nothing that was acknowledged is missing, whoever dies; outages only delay;
+//! a timeline's end is followed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use kamba_vault::base::clock::Cancel;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::server::{Archiving, run};
+use crate::support::wait_for;
+
+/// A running `wal receive`; killed when it is dropped.
+struct Receiver {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Receiver {
+    fn start(server: &Archiving) -> Self {
+        let log = server.path("receive.log");
+        let url = format!("postgresql://postgres@/postgres?host={}", server.cluster.folder().display());
+        let mut command = receive(server);
+        command.args(["--url", &url]).stdout(Stdio::null());
+        let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        Receiver { child, log }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Ends it as a service manager does.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.said());
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn receive(server: &Archiving) -> Command {
+    let mut command = server.vault();
+    command.args(["--no-progress", "wal", "receive", "--spool"]).arg(server.path("spool"));
+    command
+}
+
+/// Files in the spool of the server's cluster.
+fn spooled(server: &Archiving) -> Vec<String> {
+    let system = server.sql("SELECT system_identifier FROM pg_control_system()");
+    let files = kamba_vault::repo::wal::spool::files(&server.path("spool").join(system)).unwrap();
+    files.into_iter().map(|(name, _)| name).collect()
+}
+
+/// Waits until everything that the server wrote is acknowledged.
+fn caught_up(server: &Archiving) {
+    let caught_up =
+        "SELECT coalesce(bool_or(flush_lsn >= pg_current_wal_flush_lsn()), false) FROM pg_stat_replication";
+    wait_for("the receiver to catch up", || server.sql(caught_up) == "t");
+}
+
+/// Ends the present segment, whatever becomes of it.
+fn switch(server: &Archiving) {
+    server.sql("INSERT INTO t VALUES (0); SELECT pg_switch_wal()");
+}
+
+fn status(server: &Archiving) -> Value {
+    serde_json::from_slice(&run(server.vault().args(["wal", "status", "--json"])).stdout).unwrap()
+}
+
+/// A server with a table and a copy that knows nothing of what comes.
+fn begun() -> Archiving {
+    let server = Archiving::start();
+    server.sql("CREATE TABLE t (id int)");
+    server.copy();
+    server
+}
+
+#[test]
+fn no_commit_that_was_acknowledged_is_lost_with_server_and_receiver() {
+    let server = begun();
+    let mut receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    // From here on a commit returns when its WAL is in the spool.
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = '\"kamba-vault\"'");
+    server.sql("ALTER SYSTEM SET synchronous_commit = on");
+    server.sql("SELECT pg_reload_conf()");
+    wait_for("it to be waited for", || server.sql("SELECT sync_state FROM pg_stat_replication") == "sync");
+    for id in 1..=40 {
+        server.sql(&format!("INSERT INTO t VALUES ({id})"));
+        if id % 15 == 0 {
+            switch(&server);
+        }
+    }
+    receiver.child.kill().unwrap();
+    receiver.child.wait().unwrap();
+    server.cluster.crash().unwrap();
+    // The machine of the server is gone; that of the receiver is not.
+    run(receive(&server).arg("--finish"));
+    let again = run(receive(&server).arg("--finish"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is empty"), "{again:?}");
+    server.prepare_copy(&server.command_line("repository", "wal fetch --partial %f %p"));
+    server.recover_copy().unwrap();
+    assert_eq!(server.ask_copy("SELECT count(*) FROM t WHERE id > 0"), "40");
+}
+
+#[test]
+fn an_outage_of_the_repository_fills_the_spool_and_nothing_else() {
+    let server = begun();
+    let receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    let folder = server.path("repository/wal");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
+    for _ in 0..3 {
+        switch(&server);
+        caught_up(&server);
+    }
+    assert!(spooled(&server).len() >= 3, "{:?}", spooled(&server));
+    wait_for("it to say so", || receiver.said().contains("WAL stays in the spool"));
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    // The segment that is being written stays; the server goes on meanwhile.
+    switch(&server);
+    wait_for("the spool to be taken over", || spooled(&server).len() <= 1);
+    wait_for("all to be there", || {
+        status(&server)["clusters"][0]["timelines"][0]["gaps"] == Value::Array(vec![])
+    });
+    receiver.stop();
+}
+
+#[test]
+fn restarts_of_either_side_lose_nothing_and_store_nothing_twice() {
+    let server = begun();
+    let receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    switch(&server);
+    caught_up(&server);
+    receiver.stop();
+    for _ in 0..2 {
+        switch(&server);
+    }
+    let receiver = Receiver::start(&server);
+    caught_up(&server);
+    server.cluster.crash().unwrap();
+    server.cluster.restart(&Cancel::new()).unwrap();
+    server.sql("INSERT INTO t VALUES (7)");
+    caught_up(&server);
+    assert!(receiver.said().contains("it is tried again"), "{}", receiver.said());
+    let name = server.switch();
+    caught_up(&server);
+    wait_for("the spool to be taken over", || spooled(&server).len() <= 1);
+    receiver.stop();
+    let status = status(&server);
+    let line = &status["clusters"][0]["timelines"][0];
+    assert_eq!((&line["gaps"], &line["lost"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+    assert_eq!(line["last"], name, "{line}");
+    let log = fs::read_to_string(server.path("log")).unwrap();
+    assert!(!log.contains("archive command failed"), "both ways store the same: {log}");
+}
+
+#[test]
+fn the_end_of_a_timeline_is_followed() {
+    let server = begun();
+    let receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    switch(&server);
+    server.sql("INSERT INTO t VALUES (1)");
+    caught_up(&server);
+    // It recovers, finds nothing, and goes on to a timeline of its own.
+    server.sql("ALTER SYSTEM SET restore_command = 'false'");
+    server.cluster.crash().unwrap();
+    fs::write(server.path("data/recovery.signal"), "").unwrap();
+    server.cluster.restart(&Cancel::new()).unwrap();
+    wait_for("the promotion", || server.sql("SELECT pg_is_in_recovery()") == "f");
+    switch(&server);
+    caught_up(&server);
+    wait_for("the spool to be taken over", || spooled(&server).len() <= 1);
+    assert!(receiver.said().contains("went over to timeline 2"), "{}", receiver.said());
+    receiver.stop();
+    let status = status(&server);
+    let lines = status["clusters"][0]["timelines"].as_array().unwrap();
+    assert_eq!(lines.len(), 2, "{status}");
+    assert_eq!(lines[0]["partial"], true, "{status}");
+    assert!(status["clusters"][0]["histories"].to_string().contains('2'), "{status}");
+}
