@@ -22,6 +22,7 @@ mod context;
 mod entries;
 mod env;
 mod exit;
+mod fetch_command;
 mod figures;
 mod gallery;
 mod json;

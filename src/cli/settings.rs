@@ -25,6 +25,8 @@ pub struct Settings {
     pub options: BTreeMap<String, String>,
     /// What unlocks it.
     pub secrets: Secrets,
+    /// The configuration file that was read, if there was one.
+    pub config_file: Option<PathBuf>,
     /// Where the index cache lives, if there is a place for it.
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the base cache may take.
@@ -39,7 +41,8 @@ impl Settings {
     /// Joins the three sources; fails if no repository is named.
     pub fn resolve(global: &Global, environment: &Environment) -> Result<Self, Failure> {
         refuse_secrets(global)?;
-        let section = configuration(global, environment)?.repository;
+        let (config, config_file) = configuration(global, environment)?;
+        let section = config.repository;
         let stated = match &global.repo {
             Some(url) => Some(url.clone()),
             None => environment.text(env::REPO)?,
@@ -54,6 +57,7 @@ impl Settings {
             url,
             options,
             secrets,
+            config_file,
             cache_dir: cache_dir(global, environment),
             base_cache: base_cache(global, environment)?,
             limit_upload: global.limit_upload,
@@ -86,20 +90,22 @@ fn base_cache(global: &Global, environment: &Environment) -> Result<u64, Failure
     global.base_cache.map_or_else(of_environment, Ok)
 }
 
-/// The configuration: the file that was named, which must be there, or the first default that is.
-fn configuration(global: &Global, environment: &Environment) -> Result<Config, Failure> {
+/// The configuration, and where it was read from: the file that was named, which must be there, or the first
+/// default that is.
+fn configuration(global: &Global, environment: &Environment) -> Result<(Config, Option<PathBuf>), Failure> {
     let home = environment.path("HOME");
     if let Some(path) = global.config.clone().or_else(|| environment.path(env::CONFIG)) {
         let missing = || Failure::usage(format!("there is no configuration file {}", path.display()));
-        return Config::read(&path, home.as_deref())?.ok_or_else(missing);
+        let config = Config::read(&path, home.as_deref())?.ok_or_else(missing)?;
+        return Ok((config, Some(path)));
     }
     let user = environment.user_config_dir().map(|dir| dir.join(FOLDER).join("config.toml"));
     for path in user.into_iter().chain([Path::new("/etc").join(FOLDER).join("config.toml")]) {
         if let Some(config) = Config::read(&path, home.as_deref())? {
-            return Ok(config);
+            return Ok((config, Some(path)));
         }
     }
-    Ok(Config::default())
+    Ok((Config::default(), None))
 }
 
 /// The backend's options. Those of the file go with the file's repository: another one, named by

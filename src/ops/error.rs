@@ -103,6 +103,16 @@ pub enum Error {
         /// What to do, if that is known.
         hint: Option<&'static str>,
     },
+    /// A recovery of a cluster that cannot be as it was asked for.
+    #[error("{message}")]
+    Recovery {
+        /// What a caller can do about it.
+        class: Class,
+        /// What stands in its way.
+        message: String,
+        /// What to do; perhaps empty.
+        hint: String,
+    },
     /// Reading a source failed.
     #[error("reading {path} failed: {source}")]
     Input {
@@ -141,6 +151,7 @@ impl Error {
             Error::Files(e) => e.class(),
             Error::Write(e) => e.class(),
             Error::Mismatch { .. } => Class::Damaged,
+            Error::Recovery { class, .. } => *class,
             Error::Usage { .. } | Error::NotEmpty { .. } => Class::Usage,
             Error::Proof { .. } => Class::Internal,
             Error::Command { .. }
@@ -167,6 +178,7 @@ impl Error {
                 "restore into a new database with --create, drop what is there with --clean, or say --yes",
             ),
             Error::Usage { hint, .. } | Error::Wal { hint, .. } => *hint,
+            Error::Recovery { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
             Error::NoPath { .. } => Some("`kamba-vault ls SNAPSHOT` shows what is in it"),
             Error::Mismatch { .. } => Some("the table above says which; the snapshot itself is unharmed"),
             _ => None,

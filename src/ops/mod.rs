@@ -11,6 +11,7 @@ pub mod input;
 pub mod look;
 pub mod restore_db;
 pub mod restore_files;
+pub mod restore_pitr;
 pub mod select;
 pub mod snapshot;
 pub mod stats;

@@ -9,7 +9,7 @@
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
 //! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`
 //! writes, `globals` prepares what belongs to no database, `sql` knows quotes; `cluster` is a throwaway
-//! server and `shop` a database to try things on; `wal` knows the files of the write-ahead log.
+//! server and `shop` a database to try things on; `recovering` starts a restored cluster to look at it; `wal` knows the files of the write-ahead log.
 
 pub mod archive;
 pub mod base_backup;
@@ -26,6 +26,7 @@ pub mod lsn;
 pub mod manifest;
 pub mod page;
 pub mod process;
+pub mod recovering;
 pub mod replication;
 pub mod restore;
 pub mod server;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use crate::base::limits::PSQL_ANSWER_MAX;
 use crate::postgres::connect::Settings;
 use crate::postgres::error::Error;
+use crate::postgres::lsn::Lsn;
 use crate::postgres::process::{Running, describe};
 use crate::postgres::tools::{Program, Tool, Tools};
 use crate::postgres::version::Version;
@@ -90,6 +91,19 @@ pub struct Contents {
     pub example: Option<String>,
 }
 
+/// How far a server is that recovers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whether it still does.
+    pub in_recovery: bool,
+    /// Whether it waits, at its target.
+    pub paused: bool,
+    /// How far it has replayed the WAL.
+    pub replayed: Option<Lsn>,
+    /// The time of the last commit that it replayed, in its words.
+    pub last_commit: Option<String>,
+}
+
 /// One row of an answer.
 type Row = Vec<Vec<u8>>;
 
@@ -140,6 +154,21 @@ impl Server {
         let row = self.one_row(sql, 3, "itself")?;
         let version = text(&row[0]).parse().map(Version).map_err(|_| Error::Answer("its version"))?;
         Ok(ServerInfo { version, version_text: text(&row[1]), database: text(&row[2]) })
+    }
+
+    /// How far it is with recovering.
+    pub fn recovery(&self) -> Result<Recovery, Error> {
+        let sql = "SELECT r, CASE WHEN r THEN pg_catalog.pg_is_wal_replay_paused() END, \
+                   pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_xact_replay_timestamp() \
+                   FROM pg_catalog.pg_is_in_recovery() r;";
+        let row = self.one_row(sql, 4, "its recovery")?;
+        let some = |cell: &[u8]| (!cell.is_empty()).then(|| text(cell));
+        Ok(Recovery {
+            in_recovery: row[0] == b"t",
+            paused: row[1] == b"t",
+            replayed: some(&row[2]).and_then(|lsn| lsn.parse().ok()),
+            last_commit: some(&row[3]),
+        })
     }
 
     /// All databases, by name.

@@ -36,6 +36,8 @@ pub enum Program {
     Initdb,
     /// Starts and stops one.
     PgCtl,
+    /// Checks tables and indexes.
+    PgAmcheck,
 }
 
 impl Program {
@@ -48,6 +50,7 @@ impl Program {
             Program::Psql => "psql",
             Program::Initdb => "initdb",
             Program::PgCtl => "pg_ctl",
+            Program::PgAmcheck => "pg_amcheck",
         }
     }
 }

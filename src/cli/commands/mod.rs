@@ -12,6 +12,8 @@ pub mod ls;
 pub mod man;
 pub mod restore;
 pub mod restore_files;
+pub mod restore_pitr;
+mod restore_pitr_result;
 pub mod snapshot;
 pub mod snapshot_base;
 pub mod snapshot_files;

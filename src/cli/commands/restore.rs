@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::base::units;
-use crate::cli::commands::restore_files;
+use crate::cli::commands::{restore_files, restore_pitr};
 use crate::cli::confirm::confirm;
 use crate::cli::connection;
 use crate::cli::context::Context;
@@ -32,6 +32,7 @@ pub struct RestoreArgs {
 pub enum What {
     Db(DbArgs),
     Files(restore_files::FilesArgs),
+    Pitr(restore_pitr::PitrArgs),
 }
 
 const DB_EXAMPLES: &str = "\
@@ -132,6 +133,7 @@ pub fn run(args: RestoreArgs, context: &Context) -> Result<Done, Failure> {
     match args.what {
         What::Db(args) => restore(args, context),
         What::Files(args) => restore_files::run(&args, context),
+        What::Pitr(args) => restore_pitr::run(&args, context),
     }
 }
 

@@ -103,7 +103,7 @@ pub fn run(args: &FilesArgs, context: &Context) -> Result<Done, Failure> {
 }
 
 /// What single entries could not be had decides on the status: damage first.
-fn outcome(report: &Report) -> Result<Done, Failure> {
+pub(super) fn outcome(report: &Report) -> Result<Done, Failure> {
     if report.count(Severity::Damaged) + report.count(Severity::Differs) > 0 {
         return Ok(Done::Damaged);
     }
@@ -122,10 +122,10 @@ fn entries(n: u64) -> String {
 }
 
 /// Prints a line for each entry, while the restore runs.
-struct Lines<'a> {
-    context: &'a Context,
+pub(super) struct Lines<'a> {
+    pub(super) context: &'a Context,
     /// What is done as well, not only what goes wrong.
-    all: bool,
+    pub(super) all: bool,
 }
 
 /// One entry, for programs.

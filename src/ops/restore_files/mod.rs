@@ -32,6 +32,7 @@ use crate::base::clock::Cancel;
 use crate::base::monitor::{Count, Monitor};
 use crate::files::write::{Options, Target};
 use crate::format::node::{Node, NodeType};
+use crate::format::root::{RootBody, SnapshotKind};
 use crate::ops::Error;
 use crate::ops::restore_files::filter::Filter;
 use crate::ops::restore_files::report::Ledger;
@@ -159,7 +160,7 @@ impl Plan {
             top: root.root.clone(),
             only: None,
             base: parts.join(&b'/'),
-            sources: root.sources.iter().map(|source| trimmed(source.as_bytes()).to_vec()).collect(),
+            sources: sources(root),
             delete: request.delete,
             dry_run: request.dry_run,
             quick: request.quick,
@@ -201,6 +202,15 @@ impl Plan {
             None => false,
         };
         self.delete && self.only.is_none() && self.sources.iter().any(is_in)
+    }
+}
+
+/// Paths that a snapshot has all of. The sources of a base backup are names of clusters; of what it has, it has
+/// all.
+fn sources(root: &RootBody) -> Vec<Vec<u8>> {
+    match root.kind {
+        SnapshotKind::BaseBackup => vec![Vec::new()],
+        _ => root.sources.iter().map(|source| trimmed(source.as_bytes()).to_vec()).collect(),
     }
 }
 

@@ -102,6 +102,22 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes over what another restore did, of which this one was a part.
+    pub fn add(&mut self, other: Report) {
+        self.created += other.created;
+        self.overwritten += other.overwritten;
+        self.repaired += other.repaired;
+        self.unchanged += other.unchanged;
+        self.deleted += other.deleted;
+        self.bytes += other.bytes;
+        self.verified += other.verified;
+        for (trouble, count) in other.troubles {
+            *self.troubles.entry(trouble).or_default() += count;
+        }
+        let room = NAMED.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
+
     /// How many troubles of that severity there are.
     pub fn count(&self, severity: Severity) -> u64 {
         self.troubles.iter().filter(|((of, _), _)| *of == severity).map(|(_, count)| count).sum()
