@@ -67,6 +67,17 @@ impl Stage {
         Commit { time, lsn, xid, name }
     }
 
+    /// The program as the user who runs the tests.
+    pub fn vault_as_self(&self) -> Command {
+        let mut command = Command::new(self.server.path("kamba-vault"));
+        command.env_clear().env("HOME", self.server.path("another home")).env("PATH", "/usr/bin:/bin");
+        command
+            .env("KAMBA_REPO", self.server.path("repository"))
+            .env("KAMBA_KEY_FILE", self.server.path("key"));
+        command.arg("--no-progress");
+        command
+    }
+
     pub fn copy(&self) -> PathBuf {
         self.server.path("copy")
     }

@@ -108,6 +108,33 @@ fn the_check_recovers_and_leaves_the_folder_to_be_started() {
 }
 
 #[test]
+fn what_root_restores_belongs_to_the_servers_user() {
+    let stage = Stage::start();
+    stage.server.sql("CREATE EXTENSION amcheck");
+    let space = stage.server.path("space");
+    run(stage.server.command("/bin/mkdir".as_ref()).arg(&space));
+    stage.server.sql(&format!("CREATE TABLESPACE elsewhere LOCATION '{}'", space.display()));
+    stage.server.sql("CREATE TABLE far TABLESPACE elsewhere AS SELECT 1 n");
+    let oid = stage.server.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'elsewhere'");
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    let mut command = stage.vault_as_self();
+    command.args(["restore", "pitr", "--latest", "--verify", "--target"]).arg(stage.copy());
+    command.arg("--tablespace").arg(format!("{oid}={}", stage.server.path("new").display()));
+    let said = String::from_utf8(run(&mut command).stdout).unwrap();
+    assert!(said.contains("relations   sound"), "{said}");
+    let owner = stage.server.path("data").metadata().unwrap().uid();
+    for name in
+        ["", "global/pg_control", "postgresql.auto.conf", "recovery.signal", "pg_wal", "tablespace_map.old"]
+    {
+        assert_eq!(stage.copy().join(name).metadata().unwrap().uid(), owner, "{name}");
+    }
+    assert_eq!(stage.server.path("new").metadata().unwrap().uid(), owner);
+    assert_eq!(stage.marks(), "1");
+}
+
+#[test]
 fn the_folder_is_as_the_server_wants_it() {
     let stage = Stage::start();
     stage.base();
