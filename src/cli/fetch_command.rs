@@ -10,6 +10,9 @@ use crate::cli::exit::Failure;
 use crate::cli::secrets::PasswordSource;
 use crate::cli::settings::{Settings, secret_in_url};
 
+/// A configuration file that says nothing.
+const NO_FILE: &str = "/dev/null";
+
 /// The command, and what else the server needs for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchCommand {
@@ -27,9 +30,15 @@ pub fn fetch_command(
 ) -> Result<FetchCommand, Failure> {
     let mut command = FetchCommand { words: vec![program.into()], lacking: Vec::new() };
     let mut flag = |name: &str, value: OsString| command.words.extend([OsString::from(name), value]);
-    if let Some(file) = &settings.config_file {
-        flag("--config", absolute(file)?.into());
-    }
+    // Without a file that is named, the server would look for one in the home of whoever starts it, which may
+    // be another's.
+    flag(
+        "--config",
+        match &settings.config_file {
+            Some(file) => absolute(file)?.into(),
+            None => NO_FILE.into(),
+        },
+    );
     let secret = secret_in_url(&settings.url);
     if secret.is_none() {
         flag("--repo", location(&settings.url)?);
@@ -98,14 +107,15 @@ mod tests {
             key_file: Some("/etc/key".into()),
             ..Global::default()
         };
-        let words = "/bin/kamba-vault --repo s3://bucket/p --option region=eu --key-file /etc/key";
+        let words =
+            "/bin/kamba-vault --config /dev/null --repo s3://bucket/p --option region=eu --key-file /etc/key";
         assert_eq!(command(&global, &[]), (words.into(), vec![]));
 
         let (words, lacking) = command(
             &Global::default(),
             &[(env::REPO, "webdav://u:hunter2@host/p"), (env::PASSWORD, "hunter3")],
         );
-        assert_eq!(words, "/bin/kamba-vault");
+        assert_eq!(words, "/bin/kamba-vault --config /dev/null");
         assert_eq!(lacking.len(), 2, "{lacking:?}");
         assert!(lacking[0].contains(env::PASSWORD_FILE) && lacking[1].contains(env::REPO), "{lacking:?}");
 
@@ -113,7 +123,10 @@ mod tests {
             command(&Global::default(), &[(env::REPO, "some/folder"), (env::KEY_FILE, "key")]);
         let here = std::path::absolute("some/folder").unwrap();
         assert!(
-            words.starts_with(&format!("/bin/kamba-vault --repo {} --key-file /", here.display())),
+            words.starts_with(&format!(
+                "/bin/kamba-vault --config /dev/null --repo {} --key-file /",
+                here.display()
+            )),
             "{words}"
         );
         assert_eq!(lacking, Vec::<String>::new());

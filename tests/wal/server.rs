@@ -66,7 +66,7 @@ impl Archiving {
     }
 
     /// A command as the server's user, who may reach everything here.
-    fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let owner = fs::metadata(self.cluster.folder().join("data")).unwrap();
         let mut command = Command::new(program);
         command.current_dir(self.cluster.folder());
@@ -188,7 +188,8 @@ impl Archiving {
         objects
     }
 
-    fn stop_copy(&self) {
+    /// Stops the copy, if it runs, as a failing machine would.
+    pub fn stop_copy(&self) {
         if self.path("copy/postmaster.pid").exists() {
             let mut command = self.command(self.cluster.pg_ctl());
             command

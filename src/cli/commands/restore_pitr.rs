@@ -240,12 +240,23 @@ fn moment(text: &str, context: &Context) -> Result<Timestamp, Failure> {
         Failure::usage(message)
             .with_hint("such as '2026-11-22 02:59:30+01:00', or without an offset for local time")
     };
-    let found = time::leading(text.trim(), &context.zone()).map_err(usage)?;
-    let found = found.filter(|found| found.len == text.trim().len());
+    let whole_text = with_minutes(text.trim());
+    let found = time::leading(&whole_text, &context.zone()).map_err(usage)?;
+    let found = found.filter(|found| found.len == whole_text.len());
     let found = found.ok_or_else(|| usage(format!("'{text}' is no time")))?;
     let second = 1_000_000_000;
     let whole = !text.contains('.') && found.time.0.rem_euclid(second) == second - 1;
     Ok(if whole { Timestamp(found.time.0 - (second - 1)) } else { found.time })
+}
+
+/// A time as PostgreSQL writes it, `2026-11-22 02:59:30+01`, with the minutes of its offset.
+fn with_minutes(text: &str) -> String {
+    let sign = text.rfind(['+', '-']).filter(|sign| text[..*sign].contains(':'));
+    let is_short = sign.is_some_and(|sign| {
+        let digits = &text[sign + 1..];
+        digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if is_short { format!("{text}:00") } else { text.to_owned() }
 }
 
 /// The folder's owner, if it is somebody else than this process.
@@ -265,6 +276,10 @@ mod tests {
         assert_eq!(timeline("current"), Ok(TimelineWish::Current));
         for bad in ["0", "-1", "", "newest"] {
             assert!(timeline(bad).is_err(), "{bad}");
+        }
+        assert_eq!(with_minutes("2026-11-22 02:59:30.5+01"), "2026-11-22 02:59:30.5+01:00");
+        for same in ["2026-11-22 02:59:30+01:30", "2026-11-22 02:59", "2026-11-22", "+01", "ä:-0x"] {
+            assert_eq!(with_minutes(same), same);
         }
         assert_eq!(tablespace("5=/a=b"), Ok((5, "/a=b".into())));
         for bad in ["5", "5=", "=x", "x=/y", "-1=/y"] {

@@ -3,11 +3,12 @@
 //! `pg_control`; and the marker goes.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
-use crate::files::write::{Folder, Options, Target as Place};
+use crate::files::write::{Folder, Options, Problem, Target as Place, What};
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::ops::Error;
 use crate::ops::look;
@@ -59,12 +60,12 @@ pub fn execute(
     let view = look::view(repo, &plan.snapshot, monitor, cancel)?;
     let options = Options { numeric_ids: request.numeric_ids, replace: true };
     let place = Place::open(&request.target, options)?;
-    let work = Work { repo, request, plan, observer, monitor, cancel, own: own_meta(&view)? };
+    let work = Work { repo, request, plan, observer, monitor, cancel, metas: Metas::of(&view)? };
     // So that the folder itself gets the metadata that the cluster's had.
     place.mark()?;
     work.begin(&place)?;
     let mut restored = Restored::default();
-    work.files(&view, options, &mut restored.files)?;
+    work.files(&view, options, &mut restored)?;
     if restored.files.count(Severity::Damaged) + restored.files.count(Severity::Failed) > 0 {
         // Without pg_control nobody takes it for a cluster, and the marker says what it is.
         return Ok(restored);
@@ -80,13 +81,50 @@ impl Restored {
     }
 }
 
-/// Metadata of files that are made anew: those of the cluster's own.
-fn own_meta(view: &View) -> Result<FileMeta, Error> {
-    let folder = view.find(b"pgdata")?.ok_or_else(|| {
-        refused(Class::Damaged, "the base backup has no pgdata", "choose another with --base")
-    })?;
-    let group = folder.meta.mode.unwrap_or(0) & 0o040;
-    Ok(FileMeta { mode: Some(0o600 | group), mtime: None, atime: None, ..folder.meta })
+/// Metadata of what is made anew: those of the cluster's own files and folders.
+struct Metas {
+    file: FileMeta,
+    folder: FileMeta,
+}
+
+impl Metas {
+    /// Of a base backup. What the server sends says nothing of the data folder itself: then it is as those in
+    /// it are, which the server makes alike (`pg_dir_create_mode`).
+    fn of(view: &View) -> Result<Self, Error> {
+        let mut found = None;
+        for path in ["pgdata", "pgdata/global"] {
+            let folder = view.find(path.as_bytes())?.filter(|entry| entry.kind == EntryKind::Directory);
+            let folder = folder.ok_or_else(|| {
+                let message = format!("the base backup has no folder {path}");
+                refused(Class::Damaged, message, "choose another with --base")
+            })?;
+            found = found.or(Some(folder.meta).filter(|meta| meta.mode.is_some()));
+        }
+        let meta = found.unwrap_or_default();
+        let group = meta.mode.unwrap_or(0) & 0o050;
+        let with = |mode| FileMeta {
+            mode: Some(mode),
+            uid: meta.uid,
+            gid: meta.gid,
+            user: meta.user.clone(),
+            group: meta.group.clone(),
+            ..FileMeta::default()
+        };
+        Ok(Metas { file: with(0o600 | group & 0o040), folder: with(0o700 | group) })
+    }
+}
+
+/// Says what of a folder's metadata is missing. Whose it is, only root can set, and who starts the server is
+/// told apart.
+fn tell(problems: &[Problem], folder: &Path, notes: &mut Vec<String>) {
+    for problem in problems.iter().filter(|p| !matches!(p.what, What::Owner | What::Group)) {
+        notes.push(format!(
+            "{}: its {} could not be set: {}",
+            folder.display(),
+            problem.what,
+            problem.reason
+        ));
+    }
 }
 
 struct Work<'a> {
@@ -96,7 +134,7 @@ struct Work<'a> {
     observer: &'a dyn Observer,
     monitor: &'a dyn Monitor,
     cancel: &'a Cancel,
-    own: FileMeta,
+    metas: Metas,
 }
 
 impl Work<'_> {
@@ -130,14 +168,14 @@ impl Work<'_> {
             node.meta = FileMeta {
                 mode: None,
                 link_target: Some(tablespace.to.as_os_str().as_bytes().to_vec()),
-                ..self.own.clone()
+                ..self.metas.file.clone()
             };
             links.entry(name.as_bytes(), &node)?;
         }
         Ok(())
     }
 
-    fn files(&self, view: &View, options: Options, report: &mut Report) -> Result<(), Error> {
+    fn files(&self, view: &View, options: Options, restored: &mut Restored) -> Result<(), Error> {
         let pgdata = FilesRequest {
             path: Some(b"pgdata".to_vec()),
             target: self.request.target.clone(),
@@ -146,9 +184,9 @@ impl Work<'_> {
             numeric_ids: self.request.numeric_ids,
             ..FilesRequest::default()
         };
-        self.restore(&pgdata, report)?;
+        self.restore(&pgdata, &mut restored.files)?;
         for tablespace in &self.plan.tablespaces {
-            self.tablespace(view, tablespace, options, report)?;
+            self.tablespace(view, tablespace, options, restored)?;
         }
         Ok(())
     }
@@ -160,8 +198,9 @@ impl Work<'_> {
         view: &View,
         tablespace: &Placed,
         options: Options,
-        report: &mut Report,
+        restored: &mut Restored,
     ) -> Result<(), Error> {
+        let Restored { files: report, notes } = restored;
         let path = format!("tablespaces/{}", tablespace.oid);
         let Some(folder) = view.find(path.as_bytes())? else { return Ok(()) };
         let place = Place::open(&tablespace.to, options)?;
@@ -183,8 +222,8 @@ impl Work<'_> {
             self.restore(&request, report)?;
         }
         if !tablespace.is_there {
-            let problems = place.root().finish(&folder.meta);
-            drop(problems);
+            let problems = place.root().finish(&self.metas.folder);
+            tell(&problems, &tablespace.to, notes);
         }
         place.sync()?;
         Ok(())
@@ -218,6 +257,7 @@ impl Work<'_> {
         self.write(root, AUTO_CONF, &auto_conf(&old, &settings))?;
         self.write(root, RECOVERY_SIGNAL, b"")?;
         self.settings_elsewhere(view, notes)?;
+        tell(&root.finish(&self.metas.folder), &self.request.target, notes);
         place.sync()?;
 
         let mut control = needed(view, control::PATH)?;
@@ -252,7 +292,7 @@ impl Work<'_> {
     fn write(&self, folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let file = folder.file(name.as_bytes())?;
         file.write_at(bytes, 0)?;
-        file.finish(bytes.len() as u64, &self.own)?;
+        file.finish(bytes.len() as u64, &self.metas.file)?;
         Ok(())
     }
 }

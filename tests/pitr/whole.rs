@@ -1,0 +1,157 @@
+//! A restored folder starts when it is whole, and not before; tablespaces; the check.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::server::run;
+use crate::stage::Stage;
+
+#[test]
+fn without_its_backup_label_a_restored_cluster_does_not_start() {
+    let stage = Stage::start();
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    stage.restored(&["--latest"]);
+    let label = stage.copy().join("backup_label");
+    let text = fs::read(&label).unwrap();
+    fs::remove_file(&label).unwrap();
+    stage.configure("archive_mode = off");
+    let said = stage.server.recover_copy().unwrap_err();
+    assert!(said.contains("could not locate") && said.contains("checkpoint"), "{said}");
+    // With it again, it does.
+    stage.restored(&["--latest", "--delta"]);
+    assert_eq!(fs::read(&label).unwrap(), text);
+    assert_eq!(stage.marks(), "1");
+}
+
+#[test]
+fn an_interrupted_restore_does_not_start_and_goes_on() {
+    let stage = Stage::start();
+    stage
+        .server
+        .sql("CREATE TABLE large AS SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 60000) n");
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    let copy = stage.copy();
+    let mut command = stage.vault();
+    let mut child = command.args(["restore", "pitr", "--latest", "--target"]).arg(&copy).spawn().unwrap();
+    while !copy.join("kamba-vault.restoring").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(copy.join("kamba-vault.restoring").exists() && !copy.join("global/pg_control").exists());
+    let said = stage.refused(2, &["--latest"]);
+    assert!(said.contains("interrupted") && said.contains("--delta"), "{said}");
+    stage.restored(&["--latest", "--delta"]);
+    assert!(!copy.join("kamba-vault.restoring").exists());
+    assert_eq!(stage.marks(), "1");
+}
+
+#[test]
+fn tablespaces_go_where_they_are_told_to() {
+    let stage = Stage::start();
+    let server = &stage.server;
+    let (old, new) = (server.path("old space"), server.path("new space"));
+    run(server.command("/bin/mkdir".as_ref()).arg(&old));
+    server.sql(&format!("CREATE TABLESPACE elsewhere LOCATION '{}'", old.display()));
+    server.sql(
+        "CREATE TABLE far TABLESPACE elsewhere AS SELECT n, md5(n::text) FROM generate_series(1, 2000) n",
+    );
+    let oid = server.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'elsewhere'");
+    stage.base();
+    server.sql("UPDATE far SET n = -n");
+    stage.mark(1);
+    server.switch();
+    // Where it lay, it lies still.
+    let said = stage.refused(2, &["--latest"]);
+    assert!(said.contains(&format!("--tablespace {oid}=DIR")), "{said}");
+    let remap = format!("{oid}={}", new.display());
+    for again in [&[][..], &["--delta", "--yes"][..]] {
+        let document = stage.restored(&[&["--latest", "--tablespace", &remap], again].concat());
+        assert_eq!(document["tablespaces"][0]["to"], new.to_str().unwrap());
+        assert_eq!(fs::read_link(stage.copy().join("pg_tblspc").join(&oid)).unwrap(), new);
+        stage.configure("archive_mode = off");
+        server.recover_copy().unwrap();
+        assert_eq!(server.ask_copy("SELECT sum(n) FROM far"), "-2001000");
+        let location = format!("SELECT pg_tablespace_location({oid})");
+        assert_eq!(server.ask_copy(&location), new.to_str().unwrap());
+        server.stop_copy();
+    }
+    assert_eq!(server.sql("SELECT sum(n) FROM far"), "-2001000", "the server's own is untouched");
+}
+
+#[test]
+fn the_check_recovers_and_leaves_the_folder_to_be_started() {
+    let stage = Stage::start();
+    stage.server.sql("CREATE EXTENSION amcheck");
+    stage.base();
+    let first = stage.mark(1);
+    stage.mark(2);
+    stage.server.switch();
+    let document = stage.restored(&["--latest", "--verify"]);
+    let check = &document["verified"];
+    assert!(check["replayed"].is_string() && check["last_commit"].is_string(), "{document}");
+    assert_eq!(check["relations"], "sound", "{document}");
+    let copy = stage.copy();
+    assert!(!copy.join("standby.signal").exists() && !copy.join("postmaster.pid").exists());
+    assert_eq!(stage.marks(), "1 2");
+    let document = stage.restored(&["--name", &first.name, "--verify", "--delta", "--yes"]);
+    assert_eq!(document["verified"]["relations"], "sound", "{document}");
+    assert_eq!(stage.marks(), "1");
+    // Nothing of the trials was archived.
+    let status = run(stage.vault().args(["wal", "status", "--json"]));
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["clusters"][0]["timelines"].as_array().unwrap().len(), 1, "{status}");
+}
+
+#[test]
+fn what_root_restores_belongs_to_the_servers_user() {
+    let stage = Stage::start();
+    stage.server.sql("CREATE EXTENSION amcheck");
+    let space = stage.server.path("space");
+    run(stage.server.command("/bin/mkdir".as_ref()).arg(&space));
+    stage.server.sql(&format!("CREATE TABLESPACE elsewhere LOCATION '{}'", space.display()));
+    stage.server.sql("CREATE TABLE far TABLESPACE elsewhere AS SELECT 1 n");
+    let oid = stage.server.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'elsewhere'");
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    let mut command = stage.vault_as_self();
+    command.args(["restore", "pitr", "--latest", "--verify", "--target"]).arg(stage.copy());
+    command.arg("--tablespace").arg(format!("{oid}={}", stage.server.path("new").display()));
+    let said = String::from_utf8(run(&mut command).stdout).unwrap();
+    assert!(said.contains("relations   sound"), "{said}");
+    let owner = stage.server.path("data").metadata().unwrap().uid();
+    for name in
+        ["", "global/pg_control", "postgresql.auto.conf", "recovery.signal", "pg_wal", "tablespace_map.old"]
+    {
+        assert_eq!(stage.copy().join(name).metadata().unwrap().uid(), owner, "{name}");
+    }
+    assert_eq!(stage.server.path("new").metadata().unwrap().uid(), owner);
+    assert_eq!(stage.marks(), "1");
+}
+
+#[test]
+fn the_folder_is_as_the_server_wants_it() {
+    let stage = Stage::start();
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    // A folder that was there, open to all: no server would start in it.
+    run(stage.server.command("/bin/mkdir".as_ref()).arg("--mode=755").arg(stage.copy()));
+    let output = stage.restore(&["--immediate", "--action", "pause"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("start it with: pg_ctl -D"), "{said}");
+    assert_eq!(stage.copy().metadata().unwrap().mode() & 0o7777, 0o700);
+    let settings = fs::read_to_string(stage.copy().join("postgresql.auto.conf")).unwrap();
+    assert!(
+        settings.contains("recovery_target = 'immediate'\nrecovery_target_action = 'pause'\n"),
+        "{settings}"
+    );
+    assert!(settings.contains("wal fetch %f \"%p\"'"), "{settings}");
+    assert!(settings.contains("archive_command"), "what was there stays: {settings}");
+}
