@@ -217,6 +217,6 @@ impl Shared {
 }
 
 /// Whether the repository may take it later.
-fn is_away(error: &Error) -> bool {
+pub(super) fn is_away(error: &Error) -> bool {
     matches!(error, Error::Repo(repo::Error::NoRepository { .. } | repo::Error::Storage(_)))
 }
