@@ -42,6 +42,12 @@
 //! taken over with its content list and not read. Any other file's data goes the way above, its holes
 //! as entries of the list.
 //!
+//! A cluster comes by the replication protocol ([`postgres::base_backup`]): tars that are taken apart
+//! as they stream, relation files cut at fixed ranges, each beside the same range of the base backup
+//! before. Its WAL goes another way, outside packs and index: each file is an object of its own
+//! ([`repo::wal`]), pushed by the server or received into a spool ([`ops::wal`]), since a server waits
+//! for one and a recovery for the other.
+//!
 //! *Out*: [`vfs`] walks the tree; [`repo::read::ContentReader`] plans ahead over a content list,
 //! fetches groups of neighbouring segments, opens them on all cores, recomputes every chunk's id, and
 //! hands the bytes out in order. [`ops::restore_files`] walks the stored tree in order, reads contents

@@ -54,10 +54,13 @@ fn receive(server: &Archiving) -> Command {
     command
 }
 
+fn system(server: &Archiving) -> String {
+    server.sql("SELECT system_identifier FROM pg_control_system()")
+}
+
 /// Files in the spool of the server's cluster.
 fn spooled(server: &Archiving) -> Vec<String> {
-    let system = server.sql("SELECT system_identifier FROM pg_control_system()");
-    let files = kamba_vault::repo::wal::spool::files(&server.path("spool").join(system)).unwrap();
+    let files = kamba_vault::repo::wal::spool::files(&server.path("spool").join(system(server))).unwrap();
     files.into_iter().map(|(name, _)| name).collect()
 }
 
@@ -74,7 +77,9 @@ fn switch(server: &Archiving) {
 }
 
 fn status(server: &Archiving) -> Value {
-    serde_json::from_slice(&run(server.vault().args(["wal", "status", "--json"])).stdout).unwrap()
+    let mut command = server.vault();
+    command.args(["wal", "status", "--json", "--spool"]).arg(server.path("spool"));
+    serde_json::from_slice(&run(&mut command).stdout).unwrap()
 }
 
 /// A server with a table and a copy that knows nothing of what comes.
@@ -125,6 +130,8 @@ fn an_outage_of_the_repository_fills_the_spool_and_nothing_else() {
         caught_up(&server);
     }
     assert!(spooled(&server).len() >= 3, "{:?}", spooled(&server));
+    let held = kamba_vault::repo::wal::spool::held(&server.path("spool").join(system(&server))).unwrap();
+    assert!(held.segments >= 3 && held.bytes > 1000 && held.since.is_some(), "{held:?}");
     wait_for("it to say so", || receiver.said().contains("WAL stays in the spool"));
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     // The segment that is being written stays; the server goes on meanwhile.
@@ -159,6 +166,11 @@ fn restarts_of_either_side_lose_nothing_and_store_nothing_twice() {
     wait_for("the spool to be taken over", || spooled(&server).len() <= 1);
     receiver.stop();
     let status = status(&server);
+    let waiting = &status["spool"][0];
+    assert_eq!(
+        (&waiting["system_id"], &waiting["segments"]),
+        (&Value::from(system(&server)), &Value::from(1))
+    );
     let line = &status["clusters"][0]["timelines"][0];
     assert_eq!((&line["gaps"], &line["lost"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     assert_eq!(line["last"], name, "{line}");

@@ -1,5 +1,7 @@
 //! `wal status`: which WAL the repository holds, what is missing, and what was lost.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -8,13 +10,16 @@ use crate::base::clock::Timestamp;
 use crate::base::id::SessionId;
 use crate::base::monitor::Monitor;
 use crate::base::units;
+use crate::cli::commands::wal_receive;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
 use crate::cli::table::{Align, Table};
 use crate::cli::{text, time};
 use crate::ops::wal::ranges::{self, Ranges};
+use crate::ops::wal::receive::clusters;
 use crate::ops::wal::status::{Cluster, Status, Timeline, status};
 use crate::ops::wal::windows::{Recoverable, Window};
+use crate::repo::wal::spool::{self, Held};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,13 +32,28 @@ Examples:
 /// ledger says, and is gone.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Where 'wal receive' on this machine has its spool
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+}
 
 /// All of it, for programs.
 #[derive(Serialize)]
 struct Document {
     clusters: Vec<ClusterDocument>,
+    /// What was received on this machine and is not in the repository yet.
+    spool: Vec<SpoolDocument>,
     damaged: Vec<DamageDocument>,
+}
+
+#[derive(Serialize)]
+struct SpoolDocument {
+    system_id: String,
+    segments: u64,
+    bytes: u64,
+    /// How long ago the first of them was begun.
+    age_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -87,7 +107,8 @@ struct RangeDocument {
 }
 
 /// Shows what there is. Segments that were lost are damage; a gap may be as old as the repository.
-pub fn run(_: &StatusArgs, context: &Context) -> Result<Done, Failure> {
+pub fn run(args: &StatusArgs, context: &Context) -> Result<Done, Failure> {
+    let spools = spools(args, context)?;
     let repository = context.open()?;
     let found = status(&repository, &context.cancel)?;
     let now = repository.clock().now();
@@ -96,13 +117,56 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Done, Failure> {
     }
     let document = Document {
         clusters: found.clusters.iter().map(|cluster| ClusterDocument::new(cluster, &found, now)).collect(),
+        spool: spools.iter().map(|(system, held)| SpoolDocument::new(*system, held, now)).collect(),
         damaged: (found.damaged.iter())
             .map(|(object, reason)| DamageDocument { object: object.clone(), reason: reason.clone() })
             .collect(),
     };
-    context.result(&document, || words(&found, now, &context.zone()))?;
+    context.result(&document, || words(&found, now, &context.zone()) + &waiting(&spools, now))?;
     let lost = found.clusters.iter().flat_map(|cluster| &cluster.timelines).any(|line| !line.lost.is_empty());
     Ok(if lost || !found.damaged.is_empty() { Done::Damaged } else { Done::Complete })
+}
+
+/// What is in this machine's spools. A place where none can be, unless it was named, holds nothing.
+fn spools(args: &StatusArgs, context: &Context) -> Result<Vec<(u64, Held)>, Failure> {
+    let is_named = args.spool.is_some();
+    let Ok(spool) = wal_receive::spool(args.spool.clone(), context) else { return Ok(Vec::new()) };
+    let held = |(system, dir): (u64, PathBuf)| -> Result<(u64, Held), Failure> {
+        let held = spool::held(&dir);
+        Ok((system, held.map_err(|e| Failure::io(format!("look into {}", dir.display()), &e))?))
+    };
+    let found: Result<Vec<_>, Failure> = match clusters(&spool) {
+        Ok(clusters) => clusters.into_iter().map(held).collect(),
+        Err(error) => Err(error.into()),
+    };
+    match found {
+        Err(error) if is_named => Err(error),
+        found => Ok(found.unwrap_or_default()),
+    }
+}
+
+impl SpoolDocument {
+    fn new(system: u64, held: &Held, now: Timestamp) -> Self {
+        let age = |since: Timestamp| now.0.saturating_sub(since.0).max(0) as f64 / 1e9;
+        SpoolDocument {
+            system_id: system.to_string(),
+            segments: held.segments,
+            bytes: held.bytes,
+            age_seconds: held.since.map(age),
+        }
+    }
+}
+
+/// What waits for the repository, for people.
+fn waiting(spools: &[(u64, Held)], now: Timestamp) -> String {
+    let line = |(system, held): &(u64, Held)| {
+        let document = SpoolDocument::new(*system, held, now);
+        let age =
+            document.age_seconds.map_or_else(String::new, |age| format!(", begun {} ago", time::span(age)));
+        let (segments, bytes) = (text::count(held.segments, "segment"), units::bytes(held.bytes));
+        format!("in the spool of cluster {system}: {segments}, {bytes}{age}\n")
+    };
+    spools.iter().filter(|(_, held)| held.segments > 0).map(line).collect()
 }
 
 impl ClusterDocument {

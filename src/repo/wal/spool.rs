@@ -8,9 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::base::clock::Timestamp;
 use crate::base::limits::WAL_FILE_MAX;
 use crate::crypto::{Domain, Place, Random, TAG_LEN};
 use crate::repo::index::make_private_dir;
@@ -199,6 +201,34 @@ pub fn files(dir: &Path) -> io::Result<Vec<(String, u64)>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// What a spool holds, as anybody sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Segments, the last of them mostly unfinished.
+    pub segments: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// When the first of them was begun.
+    pub since: Option<Timestamp>,
+}
+
+/// What the spool in `dir` holds; nothing if it is not there. It may be in use.
+pub fn held(dir: &Path) -> io::Result<Held> {
+    let files = files(dir)?;
+    let begun = |(name, _): &(String, u64)| {
+        // Taken out meanwhile.
+        let meta = fs::metadata(dir.join(name)).ok()?;
+        let begun = meta.created().or_else(|_| meta.modified()).ok()?;
+        let nanos = begun.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        i64::try_from(nanos).ok().map(Timestamp)
+    };
+    Ok(Held {
+        segments: files.len() as u64,
+        bytes: files.iter().map(|(_, bytes)| bytes).sum(),
+        since: files.iter().filter_map(begun).min(),
+    })
 }
 
 /// Most bytes of a file: those of the longest segment, in frames that hold one byte each at worst would be
