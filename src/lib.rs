@@ -48,6 +48,9 @@
 //! with all cores, and writes through [`files::write`], which is what nothing gets past: it goes by
 //! single names below an open folder and follows no link.
 //!
+//! A file of *WAL* goes neither way: [`ops::wal`] checks whose it is, and [`repo::wal`] makes one object of it, with one
+//! request, in a repository that was unlocked without its index ([`repo::Unlocked`]); a server waits for each.
+//!
 //! # Where this departs from the first design
 //!
 //! * Keyslots are named by a hash of their bytes instead of at random, so that a damaged slot is told

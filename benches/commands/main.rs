@@ -1,7 +1,7 @@
 //! Whole commands, measured as a user would: against the least that such work can take (`zstd`,
 //! `pg_dump`) and against the programs that one could use instead, on dumps made up here.
 //!
-//! `cargo bench --bench commands -- --only stdin,second,cat,check,days,db,files,scale,index,latency,peers`,
+//! `cargo bench --bench commands -- --only stdin,second,cat,check,days,db,cluster,files,scale,index,latency,peers`,
 //! and `-- --help` for the rest. Everything of one kind is run in turns, A B A B, and medians are
 //! compared, because machines have moods. It prints one table in Markdown; what it is doing
 //! meanwhile goes to standard error.
@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program, and its result a table")]
 
 mod bench;
+mod cluster;
 mod database;
 mod days;
 mod files;
@@ -48,6 +49,8 @@ pub enum Part {
     Days,
     /// A PostgreSQL database against pg_dump to nowhere
     Db,
+    /// A whole PostgreSQL cluster and its WAL against pgBackRest, where installed
+    Cluster,
     /// A file tree and photos, against tar, find and cp
     Files,
     /// Very many files in a folder, and in a tree
@@ -156,6 +159,9 @@ fn measure_all(args: Args) -> Result<bool> {
     }
     if bench.args.wants(Part::Db) {
         database::measure(&mut bench)?;
+    }
+    if bench.args.wants(Part::Cluster) {
+        cluster::measure(&mut bench)?;
     }
     if bench.args.wants(Part::Files) {
         files::measure(&mut bench)?;

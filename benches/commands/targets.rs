@@ -1,5 +1,6 @@
 //! What the engine is to come to, and what it came to. Only for what was measured.
 
+use crate::cluster::{self, PGBACKREST};
 use crate::database;
 use crate::days::{self, Tasks};
 use crate::files;
@@ -72,6 +73,9 @@ pub fn all(report: &Report) -> Vec<Target> {
     for (what, unit, most, value) in of_trees(report) {
         at_most(what, unit, most, value);
     }
+    for (what, most, value) in of_clusters(report) {
+        at_most(what, "×", most, value);
+    }
     for (tasks, bounds) in [(&days::USUAL, [2.5, 3.5, 0.35]), (&days::EVERYWHERE, [6.0, 9.0, 0.5])] {
         for ((what, unit, value), most) in of_days(report, tasks).into_iter().zip(bounds) {
             at_most(&format!("{}: {what}", tasks.next), unit, most, value);
@@ -85,6 +89,9 @@ pub fn all(report: &Report) -> Vec<Target> {
         (database::FIRST, NAME, 150.0),
         (database::AGAIN, NAME, 150.0),
         (database::DAY, NAME, 150.0),
+        (cluster::FIRST, NAME, 200.0),
+        (cluster::NEXT, NAME, 200.0),
+        (cluster::RESTORE, NAME, 200.0),
         (files::FIRST, NAME, 150.0),
         (files::AGAIN, NAME, 150.0),
         (files::CHANGED, NAME, 150.0),
@@ -115,6 +122,11 @@ pub fn all(report: &Report) -> Vec<Target> {
         let speed = rate(tasks.read_last).zip(rate(tasks.read_first)).map(|(last, first)| last / first);
         at_least(tasks.read_last, "× the first", 0.4, speed);
     }
+    let faster = |task| report.ratio(task, NAME).map(|ratio| 1.0 / ratio);
+    at_least("wal push, against pgBackRest", "× its speed", 1.5, faster(cluster::PUSH));
+    at_least("wal fetch, against pgBackRest", "× its speed", 2.0, faster(cluster::FETCH));
+    let segments = |task| rate(task).map(|rate| rate / f64::from(1 << 24));
+    at_least("wal push", "segments/s", 10.0, segments(cluster::PUSH));
     at_least("photos", "MB/s", 700.0, rate(files::PHOTOS).map(|rate| rate / 1e6));
     at_least("making the index cache", "chunks/s", 300_000.0, rate(index::REBUILD));
     let kept = report.ratio(latency::TASK, latency::SLOW).map(|ratio| 100.0 / ratio);
@@ -130,6 +142,20 @@ fn of_days(report: &Report, tasks: &Tasks) -> [(&'static str, &'static str, Opti
         ("what the second adds", "%", added.map(|((second, _), first)| second / first * 100.0)),
         ("what they add in the mean", "%", added.map(|((_, mean), first)| mean / first * 100.0)),
         ("time against zstd", "×", report.ratio(tasks.next, NAME)),
+    ]
+}
+
+/// What is wanted of base backups against pgBackRest: the target's name, upper bound, and what was measured.
+fn of_clusters(report: &Report) -> [(&'static str, f64, Option<f64>); 5] {
+    let ratio = |task| report.ratio(task, NAME);
+    let size = |task| report.size(task, NAME).zip(report.size(task, PGBACKREST));
+    let sizes = |task| size(task).map(|(ours, theirs)| ours / theirs);
+    [
+        ("first base backup, against pgBackRest", 0.7, ratio(cluster::FIRST)),
+        ("its stored size", 1.0, sizes(cluster::FIRST)),
+        ("the next, against its incremental", 0.5, ratio(cluster::NEXT)),
+        ("what the next adds", 0.1, sizes(cluster::NEXT)),
+        ("cluster restored, against pgBackRest", 0.7, ratio(cluster::RESTORE)),
     ]
 }
 

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn every_kind_keeps_its_byte() {
         let known: Vec<u8> = (0..=255).filter(|&b| Kind::from_u8(b).is_some()).collect();
-        assert_eq!(known, (1..=13).collect::<Vec<u8>>());
+        assert_eq!(known, (1..=14).collect::<Vec<u8>>());
         for byte in known {
             assert_eq!(Kind::from_u8(byte).map(Kind::to_u8), Some(byte));
         }

@@ -486,7 +486,7 @@ fn shares_are_chosen_by_their_seed() {
 #[test]
 fn foreign_objects_are_named() {
     let vault = Vault::new();
-    for name in ["keys/stray", "notes.txt", "wal/later", "data/zz"] {
+    for name in ["keys/stray", "notes.txt", "parity/later", "data/zz"] {
         vault.memory.overwrite(name, b"x");
     }
     let note = "objects whose names mean nothing to this version: data/zz, keys/stray, notes.txt";

@@ -50,7 +50,7 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("clap_mangen", Owner::Only(&["cli"])),
     ("comfy_table", Owner::Only(&["cli"])),
     // What PostgreSQL sums its control file and backup manifests by.
-    ("crc32c", Owner::Only(&["postgres", "ops/snapshot/base"])),
+    ("crc32c", Owner::Only(&["postgres"])),
     ("crossbeam_channel", Owner::Anywhere),
     ("ed25519_dalek", Owner::Only(&["crypto"])),
     ("fastcdc", Owner::Only(&["chunker"])),

@@ -291,6 +291,35 @@ fn no_failure_of_a_fetch_ends_a_recovery() {
 }
 
 #[test]
+fn a_killed_push_or_fetch_leaves_nothing_half() {
+    let place = Place::new();
+    for number in 0..16u64 {
+        write_segment(&place.data, 1, number);
+        let path = format!("pg_wal/{}", name(1, number));
+        let mut child = place.program(&["wal", "push", "--batch=1", &path]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(number * 2));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        quiet(&place.run(&["wal", "push", "--batch=1", &path]));
+        let text = name(1, number).to_string();
+        let args = ["wal", "fetch", "--prefetch=0", &text, "pg_wal/RECOVERYXLOG"];
+        let mut child = place.program(&args).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(number * 2));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Whole or not there.
+        if let Ok(bytes) = fs::read(place.data.join("pg_wal/RECOVERYXLOG")) {
+            assert!(bytes == segment(1, number));
+        }
+        quiet(&place.fetch(number, &["--prefetch=0"]));
+        assert!(place.fetched() == segment(1, number));
+    }
+    assert_eq!(place.objects().iter().filter(|path| !path.to_string_lossy().contains("/.tmp-")).count(), 16);
+    let check = place.run(&["check", "--read-data", "--json"]).json();
+    assert_eq!((&check["clean"], &check["wal_files_read"]), (&Value::Bool(true), &16.into()));
+}
+
+#[test]
 fn what_follows_is_fetched_ahead_and_moved() {
     let place = Place::new();
     place.push_segments(0..7);

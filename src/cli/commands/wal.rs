@@ -163,24 +163,27 @@ fn run_fetch(args: &FetchArgs, context: &Context) -> Result<Done, Failure> {
     let count = usize::from(args.prefetch);
     if let WalName::Segment(segment) = name
         && count > 0
+        && let Some(ahead) = &ahead
         && let Some(size) = ahead.take(segment, system, &args.path, &context.cancel)
     {
-        start_ahead(&ahead, segment, size, count, context);
+        start_ahead(ahead, segment, size, count, context);
         return Ok(Done::Complete);
     }
     let repository = context.unlock(&settings)?;
     match (fetch(&repository, system, name, &args.path)?, name) {
         (Fetched::Absent, WalName::Segment(segment)) if args.partial => {
-            ahead.clear();
+            ahead.iter().for_each(Ahead::clear);
             let beginning = fetch(&repository, system, WalName::Partial(segment), &args.path)?;
             return Ok(if beginning == Fetched::Absent { Done::Absent } else { Done::Complete });
         }
         (Fetched::Absent, _) => {
-            ahead.clear();
+            ahead.iter().for_each(Ahead::clear);
             return Ok(Done::Absent);
         }
         (Fetched::Written(Some(size)), WalName::Segment(segment)) if count > 0 => {
-            start_ahead(&ahead, segment, size, count, context);
+            if let Some(ahead) = &ahead {
+                start_ahead(ahead, segment, size, count, context);
+            }
         }
         (Fetched::Written(_), _) => {}
     }
@@ -229,7 +232,8 @@ fn run_ahead(args: &FetchArgs, size: u64, context: &Context) -> Result<Done, Fai
     let system = system_id(args, context)?;
     let settings = context.settings()?;
     let repository = context.unlock(&settings)?;
-    let ahead = Ahead::beside(&args.path, &settings.url);
-    ahead.run(&repository, system, name, size, args.prefetch.into(), &context.cancel)?;
+    if let Some(ahead) = Ahead::beside(&args.path, &settings.url) {
+        ahead.run(&repository, system, name, size, args.prefetch.into(), &context.cancel)?;
+    }
     Ok(Done::Complete)
 }

@@ -2,11 +2,15 @@
 //! start of a program and the way to the repository. A process of its own fetches what comes next into a
 //! private folder beside the file that was asked for; the next call moves it from there.
 //!
-//! One such process works in a folder at a time: it holds the lock on [`LOCK`]. Whole segments stand under
+//! One such process works in a folder at a time: it holds a lock there. Whole segments stand under
 //! their names there, with a mark of the repository they came from; while one is written it is called
 //! `….part`. Segments that recovery has gone past are removed by the next call, and all of them when the
 //! repository has no more: then recovery is at its end. The folder is a convenience: whatever is wrong with
 //! it, the segment comes from the repository.
+//!
+//! Nothing is synced here. After the machine failed, a file may have its length and not its content, which the
+//! server would take for the end of the WAL; so the mark names this start of the machine, too, and what an
+//! earlier one left is not used.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Read;
@@ -35,6 +39,8 @@ const STOP: &str = "stop";
 const PART: &str = ".part";
 /// Segments that are fetched at once: each takes its own length, stored and plain.
 const AT_ONCE: usize = 3;
+/// Where Linux tells one start of the machine from another (`random(4)`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How often a wait for a segment that is on its way looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -42,15 +48,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 #[derive(Clone, Debug)]
 pub struct Ahead {
     folder: PathBuf,
-    /// Tells segments of one repository from those of another.
+    /// Tells segments of one repository, and of this start of the machine, from all others.
     mark: String,
 }
 
 impl Ahead {
-    /// The folder beside `target`, for segments from the repository at `location`.
-    pub fn beside(target: &Path, location: &str) -> Self {
+    /// The folder beside `target`, for segments from the repository at `location`; `None` where starts of
+    /// the machine cannot be told apart.
+    pub fn beside(target: &Path, location: &str) -> Option<Self> {
+        let boot = fs::read_to_string(BOOT_ID).ok().filter(|boot| !boot.trim().is_empty())?;
+        Some(Ahead::of_boot(target, location, boot.trim()))
+    }
+
+    fn of_boot(target: &Path, location: &str, boot: &str) -> Self {
         let parent = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mark = hex(&blake3::hash(location.as_bytes()).as_bytes()[..8]);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(boot.as_bytes()).update(&[0]).update(location.as_bytes());
+        let mark = hex(&hasher.finalize().as_bytes()[..8]);
         Ahead { folder: parent.unwrap_or(Path::new(".")).join(FOLDER), mark }
     }
 
@@ -226,4 +240,45 @@ impl Ahead {
 /// The `count` segments after `name` on its timeline.
 fn following(name: SegmentName, size: SegmentSize, count: usize) -> impl Iterator<Item = SegmentName> {
     std::iter::successors(name.next(size), move |name| name.next(size)).take(count)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SYSTEM: u64 = 7;
+
+    /// A segment of zeros behind a first page.
+    fn segment(number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend([0x10, 0xD1, 2, 0, 1, 0, 0, 0]);
+        bytes.extend((number << 20).to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(SYSTEM.to_le_bytes());
+        bytes.extend((1u32 << 20).to_le_bytes());
+        bytes.resize(1 << 20, 0);
+        bytes
+    }
+
+    #[test]
+    fn what_an_earlier_start_of_the_machine_left_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("RECOVERYXLOG");
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let name = SegmentName::new(1, 5, size).unwrap();
+        let before = Ahead::of_boot(&target, "/srv/vault", "before");
+        let now = Ahead::of_boot(&target, "/srv/vault", "now");
+        fs::create_dir(&before.folder).unwrap();
+        fs::write(before.path(name), segment(5)).unwrap();
+        assert_eq!(now.take(name, SYSTEM, &target, &Cancel::new()), None);
+        assert!(!target.exists());
+        // The one it was made by has it, and any later call of the other removes it.
+        assert!(before.path(name).exists());
+        now.tidy(SegmentName::new(1, 4, size).unwrap(), size, 8);
+        assert!(!before.path(name).exists());
+        fs::write(now.path(name), segment(5)).unwrap();
+        assert_eq!(now.take(name, SYSTEM, &target, &Cancel::new()), Some(size));
+        assert!(target.exists() && !now.path(name).exists());
+    }
 }

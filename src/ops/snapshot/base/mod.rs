@@ -23,6 +23,7 @@ use crate::ops::snapshot::{Gathered, Made, Provenance, in_session};
 use crate::ops::wal::record;
 use crate::postgres::base_backup::{self, End, Event};
 use crate::postgres::connect::Settings;
+use crate::postgres::crc32c::append;
 use crate::postgres::libpq::Library;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::manifest::{Manifest, Sum};
@@ -332,7 +333,7 @@ impl<'s> Gathering<'s> {
         let Some(File { stream, sum, .. }) = file else { return Ok(()) };
         self.pages.push(bytes);
         sum.len += bytes.len() as u64;
-        sum.crc = crc32c::crc32c_append(sum.crc, bytes);
+        sum.crc = append(sum.crc, bytes);
         stream.write(bytes)?;
         self.bytes += bytes.len() as u64;
         self.session.monitor().add(Count::SourceBytes, bytes.len() as u64);
@@ -384,7 +385,7 @@ impl<'s> Gathering<'s> {
             let children = self.tablespaces.store(self.session)?;
             root.push(&Node::with_children(TABLESPACES, NodeType::Directory, children))?;
         }
-        let (suspects, more) = self.pages.corrupt(end.stop);
+        let (suspects, more) = self.pages.corrupt(end.stop, end.corrupt);
         let corrupt_pages = suspects.len() as u64 + more;
         tell_corrupt(self.session.monitor(), &suspects, corrupt_pages);
         let base = described(cluster, start, end, corrupt_pages);

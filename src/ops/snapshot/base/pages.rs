@@ -73,11 +73,16 @@ impl Pages {
         self.at = None;
     }
 
-    /// Pages that are corrupt, now that the base backup ended at `stop`, and how many more there are.
-    pub fn corrupt(self, stop: Lsn) -> (Vec<Suspect>, u64) {
+    /// Pages that are corrupt, now that the base backup ended at `stop`, and how many more there are. The
+    /// server looks at each page as well, and reads what it finds wrong a second time: if it found none
+    /// (`confirmed` is false), then what seemed so was being written, and its WAL repairs it. But it passes
+    /// over pages whose position lies ahead.
+    pub fn corrupt(self, stop: Lsn, confirmed: bool) -> (Vec<Suspect>, u64) {
         let mut suspects = self.suspects;
-        suspects.retain(|suspect| suspect.verdict.is_corrupt(stop));
-        (suspects, self.more)
+        suspects.retain(|Suspect { verdict, .. }| {
+            verdict.is_corrupt(stop) && (confirmed || matches!(verdict, Verdict::AfterStart(_)))
+        });
+        (suspects, if confirmed { self.more } else { 0 })
     }
 
     fn page(&mut self, page: &[u8]) {
@@ -121,7 +126,7 @@ mod tests {
         pages.begin("base/5/6", Some(file));
         bytes.chunks(piece).for_each(|piece| pages.push(piece));
         pages.end();
-        let (found, more) = pages.corrupt(stop);
+        let (found, more) = pages.corrupt(stop, true);
         assert!(more == 0 && found.iter().all(|suspect| suspect.path == "base/5/6"));
         found.iter().map(|suspect| suspect.block).collect()
     }
@@ -150,5 +155,18 @@ mod tests {
         assert!(corrupt(&torn, 0, PAGE, Lsn(1500)).is_empty());
         assert_eq!(corrupt(&torn, 0, PAGE, Lsn(1499)), [0], "no position is after the end");
         assert!(corrupt(&vec![0; PAGE * 2], 0, PAGE, START).is_empty());
+        let mut pages = Pages::new(PAGE as u32, PAGES_PER_FILE, START);
+        let file = RelationFile { database: 5, number: 6, fork: Fork::Main, segment: 0 };
+        pages.begin("base/5/6", Some(file));
+        let mut old = page(7, 0, 500);
+        old[5000] ^= 1;
+        pages.push(&old);
+        pages.push(&torn);
+        let (found, _) = pages.corrupt(Lsn(1499), false);
+        assert_eq!(
+            found.iter().map(|suspect| suspect.block).collect::<Vec<_>>(),
+            [1],
+            "the server read it again"
+        );
     }
 }

@@ -15,7 +15,7 @@ use crate::ops::wal::push::{check, store};
 use crate::ops::wal::receive::{PAUSE, sleep};
 use crate::ops::wal::record;
 use crate::postgres::wal::owner::Owner;
-use crate::postgres::wal::{SegmentName, WalName};
+use crate::postgres::wal::{SegmentHeader, SegmentName, WalName};
 use crate::repo::wal::spool::Spool;
 use crate::repo::{self, Unlocked};
 
@@ -190,8 +190,7 @@ impl Shared {
                 let text = name.to_string();
                 let mut bytes = self.spool.read(&self.repo, &text)?;
                 // As the server leaves it: as long as a segment is, with zeros at the end.
-                let size =
-                    crate::postgres::wal::SegmentHeader::read(&bytes).map(|header| header.size.bytes());
+                let size = SegmentHeader::read(&bytes).map(|header| header.size.bytes());
                 bytes.resize(size.map_or(bytes.len(), |size| size as usize), 0);
                 (WalName::Partial(*name), bytes, Some(text))
             }
@@ -218,10 +217,6 @@ impl Shared {
 }
 
 /// Whether the repository may take it later.
-fn is_away(error: &Error) -> bool {
-    match error {
-        Error::Repo(repo::Error::NoRepository { .. }) => true,
-        Error::Repo(repo::Error::Storage(_)) => true,
-        _ => false,
-    }
+pub(super) fn is_away(error: &Error) -> bool {
+    matches!(error, Error::Repo(repo::Error::NoRepository { .. } | repo::Error::Storage(_)))
 }
