@@ -150,6 +150,7 @@ fn what_a_lost_server_wrote_last_is_recovered_too() {
     fs::remove_file(&partial).unwrap();
     let document = stage.restored(&["--latest", "--verify"]);
     assert!(document["notes"][0].as_str().unwrap().contains(&format!("{segment}.partial")), "{document}");
+    assert_eq!(document["verified"]["relations"], "unchecked", "{document}");
     assert_eq!(stage.marks(), "1 2");
     stage.restored(&["--lsn", &last.lsn, "--delta", "--yes"]);
     assert_eq!(stage.marks(), "1 2");
