@@ -12,6 +12,7 @@ pub mod look;
 pub mod restore_db;
 pub mod restore_files;
 pub mod restore_pitr;
+pub mod retention;
 pub mod select;
 pub mod snapshot;
 pub mod stats;

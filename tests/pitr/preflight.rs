@@ -21,18 +21,14 @@ fn missing_and_damaged_segments_are_named_before_anything_is_written() {
     }
     let (name, object) = &segments[2];
     let good = fs::read(object).unwrap();
-    for (damage, why) in [(100, "does not"), (good.len() - 1, "")] {
-        let mut bad = good.clone();
-        bad[damage] ^= 1;
-        fs::write(object, &bad).unwrap();
-        if damage == 100 {
-            let said = stage.refused(20, &["--latest"]);
-            assert!(
-                said.contains(&format!("the WAL segment {name}, which the recovery needs, is damaged")),
-                "{why}: {said}"
-            );
-        }
-    }
+    let mut bad = good.clone();
+    bad[100] ^= 1;
+    fs::write(object, &bad).unwrap();
+    let said = stage.refused(20, &["--latest"]);
+    assert!(
+        said.contains(&format!("the WAL segment {name}, which the recovery needs, is damaged")),
+        "{said}"
+    );
     fs::write(object, &good[..good.len() - 1]).unwrap();
     let said = stage.refused(20, &["--latest"]);
     assert!(said.contains(&format!("{name}, which the recovery needs, is damaged")), "{said}");

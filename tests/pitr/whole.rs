@@ -135,6 +135,30 @@ fn what_root_restores_belongs_to_the_servers_user() {
 }
 
 #[test]
+fn what_a_lost_server_wrote_last_is_recovered_too() {
+    let stage = Stage::start();
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    let last = stage.mark(2);
+    // What stands behind the target has to be written too: at the very end of the WAL no server stops.
+    stage.server.sql("CHECKPOINT");
+    let segment = stage.server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let name = format!("data/pg_wal/{segment}.partial");
+    let partial = stage.server.path(&name);
+    let whole = stage.server.path(&format!("data/pg_wal/{segment}"));
+    run(stage.server.command("/bin/cp".as_ref()).arg(whole).arg(&partial));
+    run(stage.vault().args(["wal", "push"]).arg(&partial));
+    fs::remove_file(&partial).unwrap();
+    let document = stage.restored(&["--latest", "--verify"]);
+    assert!(document["notes"][0].as_str().unwrap().contains(&format!("{segment}.partial")), "{document}");
+    assert_eq!(document["verified"]["relations"], "unchecked", "{document}");
+    assert_eq!(stage.marks(), "1 2");
+    stage.restored(&["--lsn", &last.lsn, "--delta", "--yes"]);
+    assert_eq!(stage.marks(), "1 2");
+}
+
+#[test]
 fn the_folder_is_as_the_server_wants_it() {
     let stage = Stage::start();
     stage.base();

@@ -157,7 +157,10 @@ fn check(verified: &Verified) -> Check {
     let (relations, said) = match &verified.relations {
         Relations::Sound => ("sound", None),
         Relations::Corrupt(said) => ("corrupt", Some(said.clone())),
-        Relations::Unchecked => ("unchecked", None),
+        Relations::Unchecked => (
+            "unchecked",
+            Some("pg_amcheck, or the extension amcheck in the databases, is not installed".into()),
+        ),
         Relations::Failed(said) => ("failed", Some(said.clone())),
     };
     Check {

@@ -249,6 +249,7 @@ impl Work<'_> {
         let old = file(view, AUTO_CONF)?.unwrap_or_default();
         let settings = Settings {
             fetch: &self.request.fetch,
+            partial: self.plan.wal.partial.is_some_and(|partial| partial.is_used),
             target: &self.request.goal,
             exclusive: self.request.exclusive,
             timeline: self.plan.timeline_setting(),

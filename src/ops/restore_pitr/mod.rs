@@ -21,7 +21,7 @@ pub mod when;
 
 pub use base::{Candidate, Choice};
 pub use execute::{Restored, execute};
-pub use needs::{Found, Gap};
+pub use needs::{Found, Gap, Partial};
 pub use place::{MARKER, Placed, State};
 pub use plan::{Plan, plan};
 pub use target::{Action, Target, TimelineWish};

@@ -50,8 +50,18 @@ pub struct Found {
     pub end: Lsn,
     /// A gap behind them.
     pub gap: Option<Gap>,
-    /// The unfinished last segment of a timeline that was left, which no server reads.
-    pub partial: Option<SegmentName>,
+    /// The beginning of a segment behind them.
+    pub partial: Option<Partial>,
+}
+
+/// The last segment of a timeline as far as it was written: what `wal receive --finish` stores of a server that
+/// was lost, and a server of the timeline that it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// The segment's name.
+    pub name: SegmentName,
+    /// Whether the recovery reads it. One of an earlier timeline may hold what the newer one never had.
+    pub is_used: bool,
 }
 
 /// Looks for all that is needed. `has` says whether the repository has a file.
@@ -73,16 +83,21 @@ pub fn look(need: &Need<'_>, has: &dyn Fn(WalName) -> bool) -> Result<Found, Err
     }
     missing
         .refuse("the base backup is not consistent without", "the base backup cannot be used without it")?;
+    let mut next = end + 1;
     for number in last + 1..=end {
+        if number == end && need.reads_partial(number, has) {
+            next = end;
+            break;
+        }
         missing.look(need, number, has, &mut segments)?;
     }
     missing.refuse(
         "the target cannot be reached without",
         "choose a target before it, or push it if a server still has it in pg_wal",
     )?;
-    let mut next = end + 1;
     if matches!(need.target, Target::Lsn(_) | Target::Immediate) {
-        return Ok(need.found(segments, next, None, None));
+        let partial = if next == end { need.partial_at(next, has) } else { None };
+        return Ok(need.found(segments, next, None, partial));
     }
     while (segments.len() as u64) < SEGMENTS_MAX {
         match need.stored(next, has)? {
@@ -92,7 +107,7 @@ pub fn look(need: &Need<'_>, has: &dyn Fn(WalName) -> bool) -> Result<Found, Err
         next += 1;
     }
     let gap = need.gap_at(next, has)?;
-    let partial = need.names(next).into_iter().find(|name| has(WalName::Partial(*name)));
+    let partial = need.partial_at(next, has);
     Ok(need.found(segments, next, gap, partial))
 }
 
@@ -140,6 +155,20 @@ impl Need<'_> {
         ))
     }
 
+    /// The beginning of a segment of which no whole file is there.
+    fn partial_at(&self, number: u64, has: &dyn Fn(WalName) -> bool) -> Option<Partial> {
+        let names = self.names(number);
+        let name = names.iter().copied().find(|name| has(WalName::Partial(*name)))?;
+        Some(Partial { name, is_used: names.first() == Some(&name) })
+    }
+
+    /// Whether the beginning of this segment is all that there is, and is read.
+    fn reads_partial(&self, number: u64, has: &dyn Fn(WalName) -> bool) -> bool {
+        let names = self.names(number);
+        !names.iter().any(|name| has(WalName::Segment(*name)))
+            && self.partial_at(number, has).is_some_and(|partial| partial.is_used)
+    }
+
     /// Whether there is WAL again behind `number`, which is missing.
     fn gap_at(&self, number: u64, has: &dyn Fn(WalName) -> bool) -> Result<Option<Gap>, Error> {
         let there = |number: u64| self.names(number).into_iter().find(|name| has(WalName::Segment(*name)));
@@ -153,7 +182,7 @@ impl Need<'_> {
         segments: Vec<SegmentName>,
         next: u64,
         gap: Option<Gap>,
-        partial: Option<SegmentName>,
+        partial: Option<Partial>,
     ) -> Found {
         Found { segments, end: Lsn(next.saturating_mul(self.size.bytes())), gap, partial }
     }
@@ -275,8 +304,16 @@ mod tests {
         let mut there = segments(1, &[2, 3, 4, 5]);
         let Some(WalName::Segment(six)) = Some(name(1, 6)) else { return };
         there.push(WalName::Partial(six));
+        let used = Some(Partial { name: six, is_used: true });
         let found = survey(&one, &Target::Latest, &there).unwrap();
-        assert_eq!((found.gap, found.partial), (None, Some(six)));
+        assert_eq!((found.gap, found.partial), (None, used));
+        let found = survey(&one, &Target::Lsn(Lsn(6 * MIB + 9)), &there).unwrap();
+        assert_eq!((found.end, found.partial), (Lsn(6 * MIB), used));
+        assert!(survey(&one, &Target::Lsn(Lsn(7 * MIB)), &there).is_err());
+        assert_eq!(survey(&one, &Target::Lsn(Lsn(5 * MIB)), &there).unwrap().partial, None);
+        // What an old timeline wrote last is not read on the way to the next.
+        let found = survey(&two(), &Target::Latest, &there).unwrap();
+        assert_eq!(found.partial, Some(Partial { name: six, is_used: false }));
     }
 
     #[test]

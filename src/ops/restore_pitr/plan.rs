@@ -17,7 +17,7 @@ use crate::ops::restore_pitr::{PitrRequest, leftover, refused, when};
 use crate::postgres::control::{self, Control};
 use crate::postgres::label::BackupLabel;
 use crate::postgres::lsn::Lsn;
-use crate::postgres::wal::SegmentSize;
+use crate::postgres::wal::{SegmentSize, WalName};
 use crate::repo::Repository;
 use crate::repo::roots::{self, Listing, Snapshot};
 use crate::vfs::View;
@@ -206,9 +206,11 @@ fn gap(request: &PitrRequest, wal: &Found, notes: &mut Vec<String>) -> Result<()
 /// Says what cannot be known of the target beforehand.
 fn reach(request: &PitrRequest, wal: &Found, pushed: Option<Timestamp>, notes: &mut Vec<String>) {
     if let Some(partial) = &wal.partial {
-        notes.push(format!(
-            "{partial}.partial is there and not used: the server reads whole segments only, so what was committed in it alone does not come back"
-        ));
+        let name = WalName::Partial(partial.name);
+        notes.push(match partial.is_used {
+            true => format!("the last segment is there as {name}: the recovery goes on to its end"),
+            false => format!("{name} is not used: it may hold what the timeline after it never had"),
+        });
     }
     if let (Target::Time(time), Some(pushed)) = (&request.goal, pushed)
         && pushed < *time

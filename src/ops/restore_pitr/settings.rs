@@ -27,6 +27,8 @@ const OWN: [&str; 10] = [
 pub struct Settings<'a> {
     /// The words of the command that fetches WAL, up to `wal fetch`.
     pub fetch: &'a [OsString],
+    /// Whether to take the beginning of a segment where there is no whole one.
+    pub partial: bool,
     /// Where to end.
     pub target: &'a Target,
     /// Whether to end right before the target.
@@ -56,7 +58,7 @@ pub fn auto_conf(old: &[u8], settings: &Settings<'_>) -> Vec<u8> {
         text.extend_from_slice(&quoted(value));
         text.extend_from_slice(b"'\n");
     };
-    set("restore_command", &restore_command(settings.fetch));
+    set("restore_command", &restore_command(settings.fetch, settings.partial));
     if let Some((name, value)) = settings.target.setting() {
         set(name, value.as_bytes());
         if settings.target.can_be_exclusive() {
@@ -70,7 +72,7 @@ pub fn auto_conf(old: &[u8], settings: &Settings<'_>) -> Vec<u8> {
 
 /// The command for a shell, with what PostgreSQL replaces: `%f` is the file's name and `%p` its path, both of
 /// the server's making and without blanks or quotes; any other per cent sign is doubled.
-fn restore_command(fetch: &[OsString]) -> Vec<u8> {
+fn restore_command(fetch: &[OsString], partial: bool) -> Vec<u8> {
     let mut command = Vec::new();
     for word in fetch {
         for byte in shell_word(word.as_bytes()) {
@@ -81,7 +83,8 @@ fn restore_command(fetch: &[OsString]) -> Vec<u8> {
         }
         command.push(b' ');
     }
-    command.extend_from_slice(b"wal fetch %f \"%p\"");
+    command.extend_from_slice(if partial { b"wal fetch --partial" } else { b"wal fetch" });
+    command.extend_from_slice(b" %f \"%p\"");
     command
 }
 
@@ -152,8 +155,14 @@ mod tests {
             ["/usr/bin/kamba-vault", "--repo", "s3://b/it's 100%\\", "--key-file", "/etc/k"]
                 .map(Into::into)
                 .into();
-        let settings =
-            Settings { fetch: &fetch, target, exclusive, timeline: "3".into(), action: Action::Promote };
+        let settings = Settings {
+            fetch: &fetch,
+            partial: exclusive,
+            target,
+            exclusive,
+            timeline: "3".into(),
+            action: Action::Promote,
+        };
         String::from_utf8(auto_conf(old.as_bytes(), &settings)).unwrap()
     }
 
@@ -177,7 +186,7 @@ mod tests {
         # replaced by kamba-vault: restore_command='cp'
         port = 5433
         # Recovery settings of kamba-vault restore pitr
-        restore_command = '/usr/bin/kamba-vault --repo ''s3://b/it''\\''''s 100%%\\'' --key-file /etc/k wal fetch %f "%p"'
+        restore_command = '/usr/bin/kamba-vault --repo ''s3://b/it''\\''''s 100%%\\'' --key-file /etc/k wal fetch --partial %f "%p"'
         recovery_target_lsn = '1/28'
         recovery_target_inclusive = 'false'
         recovery_target_action = 'promote'

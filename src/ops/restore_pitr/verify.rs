@@ -54,10 +54,10 @@ pub enum Relations {
     Sound,
     /// Some are not; its words.
     Corrupt(String),
-    /// They could not be checked, and why.
+    /// They were not checked: pg_amcheck is not installed, or its extension in no database.
     #[default]
     Unchecked,
-    /// The same, with its words.
+    /// It failed; its words.
     Failed(String),
 }
 
@@ -153,6 +153,8 @@ fn check(running: &Recovering, how: &VerifyRequest) -> Result<Relations, Error> 
         Some(0) => Relations::Sound,
         // `main` in pg_amcheck.c: 2 where it found corruption.
         Some(2) => Relations::Corrupt(said),
+        // No database has the extension (`no relations to check`): that is no fault of the cluster.
+        Some(1) if ended.stderr.contains("no relations to check") => Relations::Unchecked,
         _ => Relations::Failed(ended.stderr),
     })
 }
