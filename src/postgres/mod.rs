@@ -7,7 +7,7 @@
 //! `crc32c` the sum that it likes.
 //!
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
-//! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`
+//! server, `tools` finds the programs, `process` runs them; `server` asks, `session` keeps on asking, `dump` reads, `restore`
 //! writes, `globals` prepares what belongs to no database, `sql` knows quotes; `cluster` is a throwaway
 //! server and `shop` a database to try things on; `wal` knows the files of the write-ahead log.
 
@@ -29,6 +29,7 @@ pub mod process;
 pub mod replication;
 pub mod restore;
 pub mod server;
+pub mod session;
 pub mod shop;
 mod sql;
 pub mod tar;

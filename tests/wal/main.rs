@@ -15,3 +15,4 @@ mod recovery;
 mod segments;
 mod server;
 mod spool;
+mod switching;

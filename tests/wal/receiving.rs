@@ -14,27 +14,35 @@ use crate::server::{Archiving, run};
 use crate::support::wait_for;
 
 /// A running `wal receive`; killed when it is dropped.
-struct Receiver {
+pub struct Receiver {
     child: Child,
     log: PathBuf,
 }
 
 impl Receiver {
     fn start(server: &Archiving) -> Self {
+        Receiver::of(server, receive(server))
+    }
+
+    /// Runs the command beside the server.
+    pub fn of(server: &Archiving, command: Command) -> Self {
+        Receiver::of_role(server, command, "postgres")
+    }
+
+    /// The same as this role.
+    pub fn of_role(server: &Archiving, mut command: Command, role: &str) -> Self {
         let log = server.path("receive.log");
-        let url = format!("postgresql://postgres@/postgres?host={}", server.cluster.folder().display());
-        let mut command = receive(server);
-        command.args(["--url", &url]).stdout(Stdio::null());
+        command.args(["--url", &server.url(role)]).stdout(Stdio::null());
         let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         Receiver { child, log }
     }
 
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
     /// Ends it as a service manager does.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.said());
