@@ -8,9 +8,14 @@ use crate::postgres::libpq::{Connection, Library};
 use crate::postgres::server::MAINTENANCE;
 
 /// Connects to the database that the settings name, else to the first that every server has unless
-/// somebody dropped it.
-pub fn connect(library: &Library, settings: &Settings, cancel: &Cancel) -> Result<Connection, Error> {
-    let extra = [("fallback_application_name", "kamba-vault")];
+/// somebody dropped it. `name` is what the server's administrator sees of it.
+pub fn connect(
+    library: &Library,
+    settings: &Settings,
+    name: &str,
+    cancel: &Cancel,
+) -> Result<Connection, Error> {
+    let extra = [("application_name", name)];
     if settings.database().is_some() {
         return Connection::open(library, settings, &extra, cancel);
     }

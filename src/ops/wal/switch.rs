@@ -16,6 +16,7 @@ use crate::ops::wal::receive::{PAUSE, sleep};
 use crate::ops::wal::refused;
 use crate::postgres::connect::Settings;
 use crate::postgres::error::Error as PostgresError;
+use crate::postgres::health::timer_name;
 use crate::postgres::libpq::{Connection, Library};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::OLDEST;
@@ -56,12 +57,13 @@ pub fn keep_switching(
     let library = Library::open(&request.tools)?;
     let mut timer = Timer::new(request.after);
     // Whoever cannot be reached at first is most likely named wrongly.
-    let mut connected = Some(session::connect(&library, &request.settings, cancel)?);
+    let name = timer_name(request.after.as_secs());
+    let mut connected = Some(session::connect(&library, &request.settings, &name, cancel)?);
     let mut pause = PAUSE.0;
     while !cancel.is_cancelled() {
         let connection = match connected.take() {
             Some(connection) => Ok(connection),
-            None => session::connect(&library, &request.settings, cancel),
+            None => session::connect(&library, &request.settings, &name, cancel),
         };
         let mut looked = false;
         let mut switcher =
