@@ -86,6 +86,8 @@ pub struct Archiver {
     pub failed: Option<String>,
     /// Seconds since then.
     pub failed_ago: Option<u64>,
+    /// Whether the last attempt failed.
+    pub is_failing: bool,
 }
 
 /// A replication slot.
@@ -192,7 +194,9 @@ impl Health {
         let ago =
             |column| format!("floor(extract(epoch FROM pg_catalog.clock_timestamp() - {column}))::bigint");
         let sql = format!(
-            "SELECT last_archived_wal, {}, failed_count, last_failed_wal, {} FROM pg_catalog.pg_stat_archiver",
+            "SELECT last_archived_wal, {}, failed_count, last_failed_wal, {}, \
+             last_failed_time IS NOT NULL AND coalesce(last_failed_time > last_archived_time, true) \
+             FROM pg_catalog.pg_stat_archiver",
             ago("last_archived_time"),
             ago("last_failed_time")
         );
@@ -203,6 +207,7 @@ impl Health {
             failures: number(&rows, 0, 2).unwrap_or(0),
             failed: some(&rows, 0, 3),
             failed_ago: number(&rows, 0, 4),
+            is_failing: is_true(&rows, 0, 5),
         };
         Ok(())
     }

@@ -9,6 +9,7 @@ mod support;
 
 mod checked;
 mod commands;
+mod doctor;
 mod objects;
 mod receiving;
 mod recovery;

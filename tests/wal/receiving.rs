@@ -56,7 +56,7 @@ impl Drop for Receiver {
     }
 }
 
-fn receive(server: &Archiving) -> Command {
+pub fn receive(server: &Archiving) -> Command {
     let mut command = server.vault();
     command.args(["--no-progress", "wal", "receive", "--spool"]).arg(server.path("spool"));
     command

@@ -151,6 +151,13 @@ mod tests {
             fix: fix.map(str::to_owned),
         };
         let findings = vec![finding(Level::Ok, None), finding(Level::Problem, Some("SET x;\nRESTART"))];
-        insta::assert_snapshot!(words(&Report { findings, ..Report::default() }), @"");
+        insta::assert_snapshot!(words(&Report { findings, ..Report::default() }), @r"
+        level    check      finding, and what to type
+        ok       wal_level  it is \u{1b}[2J
+        problem  wal_level  it is \u{1b}[2J
+                            > SET x;
+                            > RESTART
+        1 problem, 0 warnings
+        ");
     }
 }

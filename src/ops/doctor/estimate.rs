@@ -55,15 +55,6 @@ pub fn archives_here(health: &Health) -> bool {
     is_on && health.setting("archive_command").contains("kamba-vault")
 }
 
-/// Whether the archiver's last attempt failed.
-pub fn archiver_fails(health: &Health) -> bool {
-    match (health.archiver.failed_ago, health.archiver.last_ago) {
-        (Some(failed), Some(archived)) => failed < archived,
-        (failed, None) => failed.is_some(),
-        (None, Some(_)) => false,
-    }
-}
-
 /// An estimate, and what to say of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
@@ -105,7 +96,7 @@ pub fn rpo(health: &Health, way: Way) -> Estimate {
             let seconds = (lag as f64 / 1e3).max(1.0);
             bounded(seconds, format!("about {seconds:.0} s of commits would be lost: WAL is streamed"))
         }
-        Way::Archiving if archiver_fails(health) => unbounded(
+        Way::Archiving if health.archiver.is_failing => unbounded(
             Level::Problem,
             "all commits since the last archived segment would be lost: archive_command fails",
             STREAM,
@@ -216,9 +207,9 @@ mod tests {
         health.settings.get_mut("archive_timeout").unwrap().value = "0".into();
         assert_eq!(rpo(&health), (None, Level::Problem));
         health.timers = vec![30];
-        (health.archiver.failed_ago, health.archiver.last_ago) = (Some(5), Some(6));
+        health.archiver.is_failing = true;
         assert_eq!(rpo(&health), (None, Level::Problem));
-        (health.archiver.failed_ago, health.archiver.last_ago) = (Some(6), Some(5));
+        health.archiver.is_failing = false;
         assert_eq!(rpo(&health), (Some(30.0), Level::Ok));
         health.settings.get_mut("archive_command").unwrap().value = "cp %p /elsewhere".into();
         assert_eq!(rpo(&health), (None, Level::Problem));

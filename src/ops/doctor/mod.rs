@@ -99,9 +99,7 @@ impl Report {
 pub fn examine(repo: &Repository, request: &DoctorRequest, cancel: &Cancel) -> Result<Report, Error> {
     let mut report = Report { findings: judge_repository(repo), ..Report::default() };
     let stored = wal::read(repo, request.spool.as_deref(), cancel)?;
-    if let Some(damage) = stored.damage() {
-        report.findings.push(damage);
-    }
+    report.findings.extend(stored.unread());
     let Some(settings) = &request.server else {
         for system in stored.systems() {
             judge_stored(&mut report, &stored, system, None, None);

@@ -36,6 +36,8 @@ pub struct Stored {
     wal: Status,
     /// Bytes in the spool of each cluster.
     spools: Vec<(u64, u64)>,
+    /// Why nobody knows, if nobody does.
+    unread_spool: Option<String>,
 }
 
 /// A base backup.
@@ -66,14 +68,24 @@ pub struct Cluster<'s> {
 pub fn read(repo: &Repository, spool: Option<&Path>, cancel: &Cancel) -> Result<Stored, Error> {
     let listing = roots::list(repo, cancel)?;
     let bases = listing.snapshots.iter().filter_map(Base::of).collect();
-    let mut spools = Vec::new();
-    for (system, dir) in spool.map(clusters).transpose()?.unwrap_or_default() {
-        let fail = |source| Error::Input { path: dir.display().to_string(), source };
-        let bytes = spool::files(&dir).map_err(fail)?.iter().map(|(_, bytes)| bytes).sum();
-        spools.push((system, bytes));
-    }
+    let (spools, unread_spool) = match spool.map(fill).transpose() {
+        Ok(spools) => (spools.unwrap_or_default(), None),
+        // It may be another user's, who alone may look.
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     let unreadable = listing.damaged.len();
-    Ok(Stored { now: repo.clock().now(), bases, unreadable, wal: status(repo, cancel)?, spools })
+    let wal = status(repo, cancel)?;
+    Ok(Stored { now: repo.clock().now(), bases, unreadable, wal, spools, unread_spool })
+}
+
+/// Bytes in the spool of each cluster.
+fn fill(dir: &Path) -> Result<Vec<(u64, u64)>, Error> {
+    let mut spools = Vec::new();
+    for (system, dir) in clusters(dir)? {
+        let fail = |source| Error::Input { path: dir.display().to_string(), source };
+        spools.push((system, spool::files(&dir).map_err(fail)?.iter().map(|(_, bytes)| bytes).sum()));
+    }
+    Ok(spools)
 }
 
 impl Base {
@@ -86,8 +98,16 @@ impl Base {
 }
 
 impl Stored {
-    /// Objects that cannot be read, if there are such.
-    pub fn damage(&self) -> Option<Finding> {
+    /// What cannot be read: objects, or the spool.
+    pub fn unread(&self) -> Vec<Finding> {
+        let spool = self.unread_spool.as_ref().map(|reason| {
+            let fix = "kamba-vault doctor          # as the user of 'wal receive'";
+            Finding::bad("spool", Level::Note, format!("nobody knows how full it is: {reason}"), fix)
+        });
+        self.damage().into_iter().chain(spool).collect()
+    }
+
+    fn damage(&self) -> Option<Finding> {
         let count = self.wal.damaged.len() + self.unreadable;
         let message = format!("{count} of its snapshots or WAL files cannot be read");
         (count > 0)
@@ -314,6 +334,7 @@ mod tests {
             unreadable: 0,
             wal: Status { clusters: vec![cluster], damaged: Vec::new() },
             spools: vec![(7, 1 << 20)],
+            unread_spool: None,
         }
     }
 
@@ -332,7 +353,7 @@ mod tests {
     #[test]
     fn nothing_is_said_of_what_is_whole() {
         assert_eq!(found(&good(), None), []);
-        assert!(good().damage().is_none());
+        assert_eq!(good().unread(), []);
         assert_eq!(good().systems(), BTreeSet::from([7]));
     }
 
@@ -397,7 +418,9 @@ mod tests {
         assert_eq!(found(&full, None), [("spool", Level::Warning)]);
         let mut damaged = good();
         damaged.unreadable = 1;
-        assert_eq!(damaged.damage().unwrap().level, Level::Problem);
+        damaged.unread_spool = Some("Permission denied".to_owned());
+        let levels: Vec<Level> = damaged.unread().iter().map(|finding| finding.level).collect();
+        assert_eq!(levels, [Level::Problem, Level::Note]);
     }
 
     #[test]
