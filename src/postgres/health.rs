@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::postgres::error::Error;
 use crate::postgres::libpq::{Connection, Rows};
 use crate::postgres::lsn::Lsn;
+use crate::postgres::replication::OLDEST;
 use crate::postgres::version::Version;
 
 /// The settings that are read, in SQL.
@@ -117,10 +118,13 @@ pub struct Receiver {
 }
 
 impl Health {
-    /// Reads all of it.
+    /// Reads all of it; of a server that is older than [`OLDEST`], its version and settings.
     pub fn read(connection: &mut Connection) -> Result<Self, Error> {
         let mut health = Health { version: connection.version().0, ..Health::default() };
         health.read_settings(connection)?;
+        if health.version() < OLDEST {
+            return Ok(health);
+        }
         health.read_itself(connection)?;
         // Some services do not let everybody ask this; the replication protocol answers as well.
         let control = "SELECT s.system_identifier, c.timeline_id FROM pg_catalog.pg_control_system() s, \

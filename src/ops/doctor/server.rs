@@ -25,6 +25,10 @@ const PUSH: &str = "ALTER SYSTEM SET archive_command = 'kamba-vault wal push %p'
 pub fn judge(health: &Health, replication: &Result<(), String>, slot: &str) -> Vec<Finding> {
     let way = Way::of(health, slot);
     let mut findings = vec![judge_version(health)];
+    if health.version() < OLDEST {
+        // Nothing else was read.
+        return findings;
+    }
     findings.extend(judge_durability(health));
     findings.push(judge_wal_level(health));
     findings.extend(judge_archiving(health, way));
