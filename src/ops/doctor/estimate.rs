@@ -81,6 +81,11 @@ pub fn rpo(health: &Health, way: Way) -> Estimate {
         Estimate { seconds: Some(seconds), finding }
     };
     match way {
+        Way::None | Way::Archiving if health.is_standby => unbounded(
+            Level::Note,
+            "it is a standby: what would be lost with its primary, that one says",
+            "kamba-vault doctor --url PRIMARY",
+        ),
         Way::None => unbounded(
             Level::Problem,
             "all commits since the newest base backup would be lost: no WAL leaves the server",
@@ -140,7 +145,7 @@ pub fn rto(cluster: &Cluster<'_>) -> Estimate {
     let wal = cluster.wal_since(base);
     let seconds = base.bytes as f64 / RESTORE_RATE as f64 + wal as f64 / REPLAY_RATE as f64;
     let message = format!(
-        "about {} to recover: {} of files at {} and {} of WAL since at {} in a second",
+        "about {}, assumed that {} of files are restored at {}/s and {} of WAL since replayed at {}/s",
         span(seconds),
         units::bytes(base.bytes),
         units::bytes(RESTORE_RATE),
@@ -213,6 +218,8 @@ mod tests {
         assert_eq!(rpo(&health), (Some(30.0), Level::Ok));
         health.settings.get_mut("archive_command").unwrap().value = "cp %p /elsewhere".into();
         assert_eq!(rpo(&health), (None, Level::Problem));
+        health.is_standby = true;
+        assert_eq!(rpo(&health), (None, Level::Note));
     }
 
     #[test]

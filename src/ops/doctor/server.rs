@@ -113,14 +113,14 @@ fn judge_wal_level(health: &Health) -> Finding {
 /// `archive_mode`, `archive_command`, and what came of them.
 fn judge_archiving(health: &Health, way: Way) -> Vec<Finding> {
     let streams = matches!(way, Way::Streaming { .. });
-    // What streaming does is not needed twice.
-    let level = if streams { Level::Note } else { Level::Problem };
+    // What streaming or another server does is not needed twice.
+    let level = if streams || health.is_standby { Level::Note } else { Level::Problem };
     let mode = health.setting("archive_mode");
     if mode == "off" {
-        let message = if streams {
-            "it is off: streaming alone takes WAL away"
-        } else {
-            "it is off, and nobody streams"
+        let message = match (streams, health.is_standby) {
+            (true, _) => "it is off: streaming alone takes WAL away",
+            (false, true) => "it is off, also after a promotion",
+            (false, false) => "it is off, and nobody streams",
         };
         let fix = format!("{}\n{PUSH}", set("archive_mode", "on", RESTART));
         return vec![Finding::bad("archive_mode", level, message, fix)];
@@ -150,7 +150,8 @@ fn judge_command(health: &Health, level: Level) -> Finding {
         // pg_settings says so while archive_mode is off.
         "" | "(disabled)" => {
             let message = "it is empty: WAL piles up in pg_wal until the disk is full";
-            Finding::bad(CHECK, Level::Problem, message, fix)
+            let level = if health.is_standby { level } else { Level::Problem };
+            Finding::bad(CHECK, level, message, fix)
         }
         // A command may hold a secret, so it is not repeated.
         _ => Finding::bad(CHECK, level, "it does not call kamba-vault: nothing is stored here", fix),

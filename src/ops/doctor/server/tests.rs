@@ -123,6 +123,11 @@ fn without_streaming_archiving_is_a_must() {
     assert_eq!(library, [("archive_command", Level::Problem)]);
     let standby = found(streaming(), |health| health.is_standby = true);
     assert_eq!(standby, [("archive_mode", Level::Note)]);
+    let alone = found(archiving(), |health| {
+        health.is_standby = true;
+        health.settings.remove("archive_command");
+    });
+    assert_eq!(alone, [("archive_mode", Level::Note), ("archive_command", Level::Note)]);
 }
 
 #[test]
