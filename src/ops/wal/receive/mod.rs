@@ -21,7 +21,7 @@ use crate::base::clock::{Cancel, Timestamp};
 use crate::base::monitor::{Count, Monitor};
 use crate::ops::Error;
 use crate::ops::wal::receive::start::{Position, begin_at};
-use crate::ops::wal::receive::upload::Uploader;
+use crate::ops::wal::receive::upload::{Uploader, is_away};
 use crate::ops::wal::refused;
 use crate::postgres;
 use crate::postgres::connect::Settings;
@@ -168,10 +168,15 @@ pub(super) fn sleep(pause: Duration, cancel: &Cancel) {
     }
 }
 
-/// Whether a failure passes by itself: a server that is away, restarts, or is busy.
+/// Whether a failure passes by itself: a server that is away, restarts, or is busy; a repository that is away
+/// while it is asked where receiving begins.
 fn is_passing(error: &Error) -> bool {
     use postgres::error::Error::{Connect, Lost, Refused, Replication};
-    matches!(error, Error::Postgres(Connect { .. } | Lost { .. } | Refused { .. } | Replication { .. }))
+    is_away(error)
+        || matches!(
+            error,
+            Error::Postgres(Connect { .. } | Lost { .. } | Refused { .. } | Replication { .. })
+        )
 }
 
 fn segment_size(replication: &mut Replication) -> Result<SegmentSize, Error> {

@@ -218,7 +218,7 @@ impl Shared {
 }
 
 /// Whether the repository may take it later.
-fn is_away(error: &Error) -> bool {
+pub(super) fn is_away(error: &Error) -> bool {
     match error {
         Error::Repo(repo::Error::NoRepository { .. }) => true,
         Error::Repo(repo::Error::Storage(_)) => true,
