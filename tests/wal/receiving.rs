@@ -126,6 +126,8 @@ fn an_outage_of_the_repository_fills_the_spool_and_nothing_else() {
     let server = begun();
     let receiver = Receiver::start(&server);
     wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    // It asks the repository where to begin, which must be there for that.
+    caught_up(&server);
     let folder = server.path("repository/wal");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
     for _ in 0..3 {
