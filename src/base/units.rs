@@ -1,4 +1,7 @@
-//! Sizes for people: binary units, as the field prints them, and parsing of `10M`, `1.5 GiB`.
+//! Sizes for people: binary units, as the field prints them, and parsing of `10M`, `1.5 GiB`. Spans of
+//! time, likewise: `90s`, `5m`.
+
+use std::time::Duration;
 
 /// `n` bytes with a binary unit and three significant digits or so: `312.4 MiB`.
 pub fn bytes(n: u64) -> String {
@@ -33,9 +36,34 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     (bytes.is_finite() && (0.0..9.0e18).contains(&bytes)).then_some(bytes as u64)
 }
 
+/// Parses a span of time such as `90`, `90s`, `5m`, `2h`, `1d`: a whole number, of seconds without a unit.
+pub fn parse_span(text: &str) -> Option<Duration> {
+    let text = text.trim().to_ascii_lowercase();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit.trim() {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_parse() {
+        for (text, want) in [("90", 90), ("90s", 90), (" 5 min", 300), ("2H", 7200), ("1d", 86_400)] {
+            assert_eq!(parse_span(text), Some(Duration::from_secs(want)), "{text}");
+        }
+        for bad in ["", "s", "-1", "1.5m", "1w", "99999999999999999999s", "999999999999999999d"] {
+            assert_eq!(parse_span(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_print_and_parse() {

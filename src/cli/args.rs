@@ -8,7 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::base::units;
 use crate::cli::commands::{
-    cat, check, completions, demo, diff, find, init, key, ls, man, restore, snapshot, snapshots, stats, wal,
+    cat, check, completions, demo, diff, doctor, find, init, key, ls, man, restore, snapshot, snapshots,
+    stats, wal,
 };
 
 const ABOUT: &str = "Encrypted, deduplicating backups for PostgreSQL, files and any stream";
@@ -174,6 +175,7 @@ pub enum Command {
     Restore(restore::RestoreArgs),
     Wal(wal::WalArgs),
     Check(check::CheckArgs),
+    Doctor(doctor::DoctorArgs),
     Stats(stats::StatsArgs),
     Key(key::KeyArgs),
     Demo(demo::DemoArgs),

@@ -22,6 +22,8 @@ pub enum Done {
     Damaged,
     /// The repository has answered that it has no such WAL file (1, as PostgreSQL understands it).
     Absent,
+    /// Done, and it found problems, which the result names (1).
+    Problems,
 }
 
 impl Done {
@@ -31,7 +33,7 @@ impl Done {
             Done::Complete => 0,
             Done::Incomplete => 3,
             Done::Damaged => Class::Damaged.exit_status(),
-            Done::Absent => 1,
+            Done::Absent | Done::Problems => 1,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod child;
 pub mod diff;
+pub mod doctor;
 mod error;
 pub mod find;
 pub mod glob;

@@ -7,9 +7,11 @@
 //! `crc32c` the sum that it likes.
 //!
 //! `archive` holds the pure functions on pg_dump's custom format; `connect` says how to reach a
-//! server, `tools` finds the programs, `process` runs them; `server` asks, `dump` reads, `restore`
-//! writes, `globals` prepares what belongs to no database, `sql` knows quotes; `cluster` is a throwaway
-//! server and `shop` a database to try things on; `recovering` starts a restored cluster to look at it; `wal` knows the files of the write-ahead log.
+//! server, `tools` finds the programs, `process` runs them; `server` asks, `session` keeps on asking,
+//! `health` is what it asks for the sake of backups, `dump` reads, `restore` writes, `globals` prepares what
+//! belongs to no database, `sql` knows quotes; `cluster` is a throwaway server and `shop` a database to try
+//! things on; `recovering` starts a restored cluster to look at it; `wal` knows the files of the write-ahead
+//! log.
 
 pub mod archive;
 pub mod base_backup;
@@ -20,6 +22,7 @@ pub mod crc32c;
 pub mod dump;
 pub mod error;
 pub mod globals;
+pub mod health;
 pub mod label;
 pub mod libpq;
 pub mod lsn;
@@ -30,6 +33,7 @@ pub mod recovering;
 pub mod replication;
 pub mod restore;
 pub mod server;
+pub mod session;
 pub mod shop;
 mod sql;
 pub mod tar;

@@ -16,7 +16,7 @@ use crate::postgres::version::Version;
 const NO_CONNECTION: i32 = 2;
 
 /// The databases that every server has, in the order in which pg_dumpall tries them.
-const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
+pub(super) const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 
 /// What users made, with its name: neither the system's, nor temporary, nor an extension's. A type
 /// that belongs to a relation, or is the array or range of another, is no thing of its own.

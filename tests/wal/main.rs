@@ -9,9 +9,11 @@ mod support;
 
 mod checked;
 mod commands;
+mod doctor;
 mod objects;
 mod receiving;
 mod recovery;
 mod segments;
 mod server;
 mod spool;
+mod switching;

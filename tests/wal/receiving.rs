@@ -14,27 +14,35 @@ use crate::server::{Archiving, run};
 use crate::support::wait_for;
 
 /// A running `wal receive`; killed when it is dropped.
-struct Receiver {
+pub struct Receiver {
     child: Child,
     log: PathBuf,
 }
 
 impl Receiver {
     fn start(server: &Archiving) -> Self {
+        Receiver::of(server, receive(server))
+    }
+
+    /// Runs the command beside the server.
+    pub fn of(server: &Archiving, command: Command) -> Self {
+        Receiver::of_role(server, command, "postgres")
+    }
+
+    /// The same as this role.
+    pub fn of_role(server: &Archiving, mut command: Command, role: &str) -> Self {
         let log = server.path("receive.log");
-        let url = format!("postgresql://postgres@/postgres?host={}", server.cluster.folder().display());
-        let mut command = receive(server);
-        command.args(["--url", &url]).stdout(Stdio::null());
+        command.args(["--url", &server.url(role)]).stdout(Stdio::null());
         let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         Receiver { child, log }
     }
 
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
     /// Ends it as a service manager does.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.said());
@@ -48,7 +56,7 @@ impl Drop for Receiver {
     }
 }
 
-fn receive(server: &Archiving) -> Command {
+pub fn receive(server: &Archiving) -> Command {
     let mut command = server.vault();
     command.args(["--no-progress", "wal", "receive", "--spool"]).arg(server.path("spool"));
     command
@@ -123,6 +131,8 @@ fn an_outage_of_the_repository_fills_the_spool_and_nothing_else() {
     let server = begun();
     let receiver = Receiver::start(&server);
     wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    // It asks the repository where to begin, which must be there for that.
+    caught_up(&server);
     let folder = server.path("repository/wal");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
     for _ in 0..3 {
@@ -167,10 +177,8 @@ fn restarts_of_either_side_lose_nothing_and_store_nothing_twice() {
     receiver.stop();
     let status = status(&server);
     let waiting = &status["spool"][0];
-    assert_eq!(
-        (&waiting["system_id"], &waiting["segments"]),
-        (&Value::from(system(&server)), &Value::from(1))
-    );
+    assert_eq!(waiting["system_id"], system(&server));
+    assert!(waiting["segments"].as_u64().unwrap() <= 1, "{waiting}");
     let line = &status["clusters"][0]["timelines"][0];
     assert_eq!((&line["gaps"], &line["lost"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     assert_eq!(line["last"], name, "{line}");

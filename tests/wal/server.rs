@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use kamba_vault::base::clock::Cancel;
@@ -128,6 +128,18 @@ impl Archiving {
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("{name} was not archived: {}", fs::read_to_string(self.path("log")).unwrap());
+    }
+
+    /// How to reach it as this role.
+    pub fn url(&self, role: &str) -> String {
+        format!("postgresql://{role}@/postgres?host={}", self.cluster.folder().display())
+    }
+
+    /// Stops it as an administrator does, and starts it again.
+    pub fn restart(&self) {
+        let mut command = self.command(self.cluster.pg_ctl());
+        command.args(["restart", "--wait", "--silent", "--mode=fast", "--log"]).arg(self.path("log"));
+        run(command.arg("--pgdata").arg(self.path("data")).stdout(Stdio::null()).stderr(Stdio::null()));
     }
 
     /// Takes a base backup into the folder `copy`, without its WAL.

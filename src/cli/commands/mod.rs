@@ -5,6 +5,7 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod diff;
+pub mod doctor;
 pub mod find;
 pub mod init;
 pub mod key;
@@ -41,6 +42,7 @@ pub fn run(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Wal(args) => wal::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Key(args) => key::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),

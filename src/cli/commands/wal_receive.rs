@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
+use crate::base::clock::SystemClock;
 use crate::base::monitor::Monitor;
 use crate::base::units;
 use crate::cli::connection;
@@ -12,12 +14,14 @@ use crate::cli::context::Context;
 use crate::cli::env;
 use crate::cli::exit::{Done, Failure};
 use crate::ops::wal::receive::{ReceiveRequest, finish, receive};
+use crate::ops::wal::switch::{SwitchRequest, keep_switching};
 
 const EXAMPLES: &str = "\
 Examples:
   kamba-vault wal receive --url postgresql://backup@db1
   kamba-vault wal receive --slot vault_eu --spool /var/lib/kamba-vault/spool --spool-limit 20G
   kamba-vault wal receive --finish                          the server is gone for good
+  kamba-vault wal receive --switch-only --switch-after 60s  archive_command does the rest
 
 For commits that wait until their WAL is in the spool: synchronous_standby_names = '\"kamba-vault\"'.
 The role needs the attribute REPLICATION, as for 'snapshot base'.";
@@ -53,6 +57,18 @@ pub struct ReceiveArgs {
     #[arg(long, conflicts_with_all = ["url", "slot"])]
     pub finish: bool,
 
+    /// Receive nothing, but end segments in time, so that archive_command gets them
+    ///
+    /// For servers with archive_command and without streaming: a segment that is not full waits, and
+    /// archive_timeout alone does not end it for minutes after a restart. An idle server is left alone. The role
+    /// needs no REPLICATION, but GRANT EXECUTE ON FUNCTION pg_switch_wal().
+    #[arg(long, conflicts_with_all = ["finish", "slot", "spool", "spool_limit"])]
+    pub switch_only: bool,
+
+    /// How long WAL waits in a segment that is not full: 30s, 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = span, requires = "switch_only")]
+    pub switch_after: Duration,
+
     /// Find PostgreSQL's client library beside the programs in this folder
     #[arg(long, value_name = "DIR")]
     pub pg_bin_dir: Option<PathBuf>,
@@ -60,6 +76,14 @@ pub struct ReceiveArgs {
 
 fn size(text: &str) -> Result<u64, String> {
     units::parse_bytes(text).ok_or_else(|| "expected a size such as 4G".to_owned())
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    match units::parse_span(text) {
+        Some(span) if span.is_zero() => Err("every moment would be a segment of its own".to_owned()),
+        Some(span) => Ok(span),
+        None => Err("expected a number of seconds, or one with a unit, such as 90s or 5m".to_owned()),
+    }
 }
 
 /// Where the spool is, if there is a place for it.
@@ -75,6 +99,15 @@ pub fn spool(named: Option<PathBuf>, context: &Context) -> Result<PathBuf, Failu
 
 /// Receives.
 pub fn run(args: &ReceiveArgs, context: &Context) -> Result<Done, Failure> {
+    if args.switch_only {
+        let request = SwitchRequest {
+            settings: connection::settings(None, args.url.as_deref(), &context.environment)?,
+            tools: connection::tools(args.pg_bin_dir.clone(), context),
+            after: args.switch_after,
+        };
+        keep_switching(&request, &SystemClock, context.progress(), &context.cancel)?;
+        return Ok(Done::Complete);
+    }
     let spool = spool(args.spool.clone(), context)?;
     if args.finish {
         let repository = Arc::new(context.unlock(&context.settings()?)?);

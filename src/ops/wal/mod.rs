@@ -1,6 +1,6 @@
-//! PostgreSQL's WAL into the repository ([`push`]) and back ([`fetch`], with [`ahead`] fetching what comes
-//! next), and what there is of it ([`status`]). None of the first three loads the index: the server waits for
-//! each of their calls.
+//! PostgreSQL's WAL into the repository ([`push`], [`receive`]) and back ([`fetch`], with [`ahead`] fetching
+//! what comes next), and what there is of it ([`status`]). Pushing and fetching do not load the index: the
+//! server waits for each of their calls. [`switch`] sees to it that what is pushed does not wait for long.
 
 pub mod ahead;
 pub mod batch;
@@ -10,6 +10,7 @@ pub mod ranges;
 pub mod receive;
 pub mod record;
 pub mod status;
+pub mod switch;
 pub mod windows;
 
 use std::path::Path;

@@ -35,7 +35,7 @@ use crate::repo::wal::spool::{FRAME_MAX, Spool, SpoolFile};
 use crate::repo::{self, Unlocked};
 
 /// How long a pause between two attempts is, at least and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// How often the server hears how far we are when nothing happens: it gives up after a minute of silence.
 const STATUS_EVERY: i64 = 10_000_000_000;
 /// How long one wait for the server is.
@@ -159,7 +159,7 @@ pub fn clusters(spool: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
 }
 
 /// Sleeps, unless somebody wants to stop.
-fn sleep(pause: Duration, cancel: &Cancel) {
+pub(super) fn sleep(pause: Duration, cancel: &Cancel) {
     let tick = Duration::from_millis(50);
     let mut left = pause;
     while !left.is_zero() && !cancel.is_cancelled() {
