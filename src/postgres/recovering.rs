@@ -18,6 +18,13 @@ use crate::postgres::version::Version;
 
 /// The file that keeps a server waiting for more WAL instead of opening where it ends.
 const STANDBY_SIGNAL: &str = "standby.signal";
+/// The cluster's settings, unless it keeps them elsewhere.
+const CONFIG: &str = "postgresql.conf";
+/// Settings for a cluster that keeps its own elsewhere, as Debian's do. A server that recovers must allow for as
+/// many of everything as the one that wrote the WAL did (`CheckRequiredParameterValues` in `xlogrecovery.c`),
+/// so these are far above what is usual.
+const SETTINGS: &str = "max_connections = 1000\nmax_worker_processes = 256\nmax_wal_senders = 256\n\
+    max_prepared_transactions = 1000\nmax_locks_per_transaction = 256\n";
 /// Lines of the server's messages that an error shows.
 const LOG_LINES: usize = 4;
 
@@ -66,6 +73,7 @@ impl Recovering {
         let private = tempfile::Builder::new().prefix("kamba-look-").tempdir_in(look.temp);
         let private = private.map_err(|error| refuse(look.temp, error.to_string()))?;
         std::fs::write(private.path().join("pg_hba.conf"), "local all all trust\n")
+            .and_then(|()| std::fs::write(private.path().join(CONFIG), SETTINGS))
             .and_then(|()| match owner {
                 Some((uid, gid)) => chown(private.path(), Some(uid), Some(gid)),
                 None => Ok(()),
@@ -138,8 +146,11 @@ impl Recovering {
             ("log_destination", "stderr"),
         ];
         // pg_ctl hands them to a shell.
+        let config = format!("{private}/{CONFIG}");
+        let elsewhere = (!self.data.join(CONFIG).exists()).then_some(("config_file", &*config));
         let options: Vec<String> = settings
             .iter()
+            .chain(&elsewhere)
             .map(|(name, value)| format!("-c {name}='{}'", value.replace('\'', "'\\''")))
             .collect();
         let mut command = self.command();

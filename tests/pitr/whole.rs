@@ -179,3 +179,18 @@ fn the_folder_is_as_the_server_wants_it() {
     assert!(settings.contains("wal fetch %f \"%p\"'"), "{settings}");
     assert!(settings.contains("archive_command"), "what was there stays: {settings}");
 }
+
+#[test]
+fn a_cluster_that_keeps_its_settings_elsewhere_is_verified_all_the_same() {
+    let stage = Stage::start();
+    // As Debian has it: the folder of the data holds data alone.
+    let (data, elsewhere) = (stage.server.path("data"), stage.server.path("postgresql.conf"));
+    fs::rename(data.join("postgresql.conf"), &elsewhere).unwrap();
+    stage.base();
+    fs::rename(elsewhere, data.join("postgresql.conf")).unwrap();
+    stage.mark(1);
+    stage.server.switch();
+    let document = stage.restored(&["--latest", "--verify"]);
+    assert!(!stage.copy().join("postgresql.conf").exists());
+    assert!(document["verified"].is_object(), "{document}");
+}

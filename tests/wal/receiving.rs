@@ -187,6 +187,39 @@ fn restarts_of_either_side_lose_nothing_and_store_nothing_twice() {
 }
 
 #[test]
+fn what_was_in_a_spool_that_is_gone_is_asked_for_again() {
+    let server = begun();
+    server.sql("ALTER SYSTEM SET archive_command = 'true'");
+    server.sql("SELECT pg_reload_conf()");
+    let receiver = Receiver::start(&server);
+    caught_up(&server);
+    switch(&server);
+    caught_up(&server);
+    wait_for("the first segment to be stored", || spooled(&server).len() <= 1);
+    let folder = server.path("repository/wal");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
+    for _ in 0..2 {
+        switch(&server);
+        caught_up(&server);
+    }
+    receiver.stop();
+    fs::remove_dir_all(server.path("spool")).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    // The server was told that it may forget them, and has not yet.
+    let receiver = Receiver::start(&server);
+    caught_up(&server);
+    let name = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    switch(&server);
+    caught_up(&server);
+    wait_for("all to be stored", || status(&server)["clusters"][0]["timelines"][0]["last"] == name);
+    receiver.stop();
+    let status = status(&server);
+    let line = &status["clusters"][0]["timelines"][0];
+    assert_eq!(line["gaps"], Value::Array(vec![]), "{line}");
+    assert!(line["segments"].as_u64().unwrap() >= 4, "{line}");
+}
+
+#[test]
 fn the_end_of_a_timeline_is_followed() {
     let server = begun();
     let receiver = Receiver::start(&server);

@@ -1,6 +1,9 @@
 //! Where receiving begins: where the spool ends; without one, where the repository ends, as far as the
 //! server still has what follows; without either, at the slot.
 
+use std::collections::HashSet;
+
+use crate::base::id::WalId;
 use crate::base::monitor::Monitor;
 use crate::ops::Error;
 use crate::ops::wal::receive::{Open, Receiver};
@@ -87,9 +90,17 @@ impl Receiver<'_> {
         Lsn(lsn.0 - lsn.0 % self.size.bytes())
     }
 
-    fn has(&self, timeline: u32, number: u64) -> Result<bool, Error> {
-        let Some(name) = SegmentName::new(timeline, number, self.size) else { return Ok(false) };
-        Ok(wal::exists(self.repo, self.system, &name.to_string())?)
+    /// The first segment of those right before `number` that the repository does not have, with one before
+    /// them that it has; `number` itself if it has the one before, or none that is near.
+    fn first_missing(&self, timeline: u32, number: u64) -> Result<u64, Error> {
+        // One listing, however many there are.
+        let there: HashSet<WalId> = wal::list(self.repo)?.objects.into_iter().map(|(id, _)| id).collect();
+        let has = |number: &u64| {
+            let name = SegmentName::new(timeline, *number, self.size);
+            name.is_some_and(|name| there.contains(&self.repo.keys().wal_id(self.system, &name.to_string())))
+        };
+        let near = (number.saturating_sub(LOOK_BACK)..number).rev();
+        Ok(near.into_iter().find(has).map_or(number, |last| last + 1))
     }
 }
 
@@ -120,12 +131,8 @@ pub(super) fn begin_at(
     let first = receiver.size.number_at(lsn);
     let at = |number: u64| Position { timeline, lsn: Lsn(number * receiver.size.bytes()) };
     // What was acknowledged and is in no spool any more: the server may still have it.
-    let mut missing = first;
-    while missing > 0 && first - missing < LOOK_BACK && !receiver.has(timeline, missing - 1)? {
-        missing -= 1;
-    }
-    let has_earlier = missing > 0 && first - missing < LOOK_BACK;
-    if has_earlier && missing < first {
+    let missing = receiver.first_missing(timeline, first)?;
+    if missing < first {
         let from = at(missing);
         if can_stream(receiver, replication, from)? {
             return Ok(from);
