@@ -4,6 +4,8 @@
 #[path = "../wal/server.rs"]
 #[allow(dead_code, reason = "made for the tests of WAL, which need more of it")]
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod preflight;
 mod stage;

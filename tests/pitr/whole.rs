@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::server::run;
 use crate::stage::Stage;
+use crate::support::wait_for;
 
 #[test]
 fn without_its_backup_label_a_restored_cluster_does_not_start() {
@@ -193,4 +196,47 @@ fn a_cluster_that_keeps_its_settings_elsewhere_is_verified_all_the_same() {
     let document = stage.restored(&["--latest", "--verify"]);
     assert!(!stage.copy().join("postgresql.conf").exists());
     assert!(document["verified"].is_object(), "{document}");
+}
+
+#[test]
+fn a_base_backup_that_is_killed_leaves_no_snapshot_and_a_server_that_knows_nothing_of_it() {
+    let stage = Stage::start();
+    let server = &stage.server;
+    // What does not compress, so that packs fill up while it is read.
+    server.sql("CREATE TABLE noise AS SELECT sha512(n::text::bytea) a FROM generate_series(1, 600000) n");
+    let objects = || {
+        let folders = ["data", "meta", "index", "leases", "roots"];
+        let count = |name: &str| walk(&server.path("repository").join(name));
+        folders.map(count).into_iter().sum::<usize>()
+    };
+    for more in [1, 2, 3] {
+        let before = objects();
+        let mut command = stage.vault();
+        command.args(["snapshot", "base", "--max-rate", "40M"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = command.spawn().unwrap();
+        wait_for("it to store something", || {
+            objects() >= before + more || running.try_wait().unwrap().is_some()
+        });
+        running.kill().unwrap();
+        running.wait().unwrap();
+        let is_over = "SELECT count(*) FROM pg_stat_progress_basebackup";
+        wait_for("the server to notice", || server.sql(is_over) == "0");
+        run(stage.vault().args(["check", "--read-data"]));
+    }
+    let listed = run(stage.vault().args(["snapshots", "--json"]));
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 0, "{listed}");
+    let id = stage.base();
+    stage.mark(1);
+    server.switch();
+    let document = stage.restored(&["--latest"]);
+    assert_eq!(document["base"]["snapshot"], id, "{document}");
+    assert_eq!(stage.marks(), "1");
+}
+
+/// Files below a folder.
+fn walk(folder: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let count = |path: PathBuf| if path.is_dir() { walk(&path) } else { 1 };
+    entries.flatten().map(|entry| count(entry.path())).sum()
 }
