@@ -143,6 +143,11 @@ pub fn seeds() -> Vec<Seed> {
     vec![
         seed("tar", with(0, &tar)),
         seed("tar-cut-off", with(0, &tar[..700])),
+        seed("tar-with-more-behind-a-file", {
+            let mut odd = tar.clone();
+            odd[900] = 1;
+            with(0, &odd)
+        }),
         seed("manifest", with(1, manifest.as_bytes())),
         seed("label", with(3, label.as_bytes())),
         seed("map", with(3, b"16385 /srv/fast\n16390 /srv/a\\\nb\n")),

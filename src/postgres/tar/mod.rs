@@ -114,8 +114,8 @@ impl Reader {
                 }
                 State::Padding(left) => {
                     let n = limited(left, piece.len());
-                    if piece[..n].iter().any(|b| *b != 0) {
-                        return Err(Error::Padding { at: self.at }.into());
+                    if let Some(odd) = piece[..n].iter().position(|b| *b != 0) {
+                        return Err(Error::Padding { at: self.at + odd as u64 }.into());
                     }
                     self.state = after_data(left - n as u64);
                     n
