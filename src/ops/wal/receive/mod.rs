@@ -126,10 +126,9 @@ pub fn finish(
         let spool = Arc::new(Spool::open(&repo, &dir)?);
         let uploader = Uploader::start(repo.clone(), spool.clone(), system, monitor.clone(), cancel)?;
         for name in start::segments(&spool, &*monitor)? {
-            let len = spool.resume(&repo, &name.to_string())?.len();
-            // Sizes of segments are powers of two; a part of one may be as long as a smaller one is.
-            let header = SegmentHeader::read(&spool.read(&repo, &name.to_string())?).ok();
-            match header.is_some_and(|header| header.size.bytes() == len) {
+            let bytes = spool.read(&repo, &name.to_string())?;
+            let header = SegmentHeader::read(&bytes).ok();
+            match header.is_some_and(|header| header.size.bytes() == bytes.len() as u64) {
                 true => uploader.whole(name),
                 false => uploader.partial(name),
             }
@@ -239,7 +238,8 @@ impl Receiver<'_> {
                 self.flush(Some(stream))?;
                 return Ok(Ended::Cancelled);
             }
-            if self.is_full()? {
+            // Looked at before a segment is begun, and not for every message: what is open may end.
+            if self.open.is_none() && self.buffer.is_empty() && self.is_full()? {
                 self.say_where(stream)?;
                 sleep(WAIT, self.cancel);
                 continue;

@@ -36,8 +36,9 @@ struct Shared {
     system: u64,
     monitor: Arc<dyn Monitor>,
     cancel: Cancel,
-    /// Stop when the queue is empty, or at once.
+    /// Jobs that were sent and are not done.
     waiting: AtomicUsize,
+    /// The repository refused something, or nobody waits any more: the spool keeps what is left.
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
 }
