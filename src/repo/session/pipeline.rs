@@ -135,7 +135,8 @@ impl Pipeline {
             tally: Tally::default(),
         });
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let segments = cores * 2 + 3;
+        // Those that threads have, one that waits for its turn, and what is queued: more only take memory.
+        let segments = cores + 3;
         let (jobs, jobs_in) = bounded(segments);
         let (spare_out, spare) = bounded(segments + open);
         let packs = UPLOAD_BUFFERS + 2;
