@@ -199,7 +199,6 @@ fn homes() -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use super::{Program, Tools};
@@ -210,9 +209,12 @@ mod tests {
     /// A pg_dump that says it is of this version.
     fn fake(folder: &Path, version: &str) {
         std::fs::create_dir_all(folder).unwrap();
-        let file = folder.join("pg_dump");
-        std::fs::write(&file, format!("#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n")).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let text = folder.join("text");
+        std::fs::write(&text, format!("#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n")).unwrap();
+        // Another process writes what is started: ours may be copied by a test beside this one while it has
+        // the file open for writing, and the kernel does not start such a file.
+        let mut install = std::process::Command::new("install");
+        assert!(install.args(["-m", "755"]).args([text, folder.join("pg_dump")]).status().unwrap().success());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use kamba_vault::postgres::tools::Program;
 use kamba_vault::repo::Repository;
 use kamba_vault::storage::{Backend, Local};
 
-use crate::shared::{Vault, assert_clean, folder, init, names, open};
+use crate::shared::{Vault, assert_clean, folder, init, names, open, wait_for};
 use crate::shared_servers::SmallDisk;
 use crate::support::Db;
 use crate::vault::{passed_on, restore, restore_well, snapshot, try_cat, try_snapshot};
@@ -111,6 +111,12 @@ fn a_dump_that_ends_midway_leaves_no_snapshot_and_serves_the_next() {
     ];
     for (number, (act, reason)) in acts.into_iter().enumerate() {
         let vault = Vault::new();
+        let memory = vault.memory.clone();
+        // What is stored by then is what a busy machine found time for: at least a pack, before the end.
+        let act = move || {
+            wait_for("a pack is stored", || !names(&*memory, "data/").is_empty());
+            act();
+        };
         let failed = try_snapshot(&vault.repo, &db, Midway::new(60 << 20, act), |_| {}).unwrap_err();
         assert!(failed.to_string().contains(reason), "{failed}");
         assert_eq!(failed.class(), Class::Failed);

@@ -1,8 +1,6 @@
 //! Programs that end badly, and programs that are too old.
 
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use kamba_vault::base::class::Class;
 use kamba_vault::base::clock::Cancel;
@@ -14,18 +12,14 @@ use kamba_vault::postgres::globals::globals_script;
 use kamba_vault::postgres::server::Server;
 use kamba_vault::postgres::tools::{Program, Tool, Tools};
 
+use crate::shared::install::install_script;
 use crate::support::{Db, Objects};
-
-fn script(file: &Path, text: &str) {
-    std::fs::write(file, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
 
 #[test]
 fn a_pg_dump_older_than_the_server_is_refused() {
     let db = Db::start();
     let dir = tempfile::tempdir().unwrap();
-    script(&dir.path().join("pg_dump"), "echo 'pg_dump (PostgreSQL) 9.6.24'");
+    install_script("echo 'pg_dump (PostgreSQL) 9.6.24'", &dir.path().join("pg_dump"));
     let server = Server::new(&db.tools, &db.cluster.settings()).unwrap();
     let version = server.info().unwrap().version;
     let old = Tools::new(Some(dir.path().to_owned()), None, &Cancel::new());
@@ -75,7 +69,7 @@ fn a_killed_dump_ends_early_twice_over() {
     let dir = tempfile::tempdir().unwrap();
     let real = db.tool(Program::PgDump);
     let file = dir.path().join("pg_dump");
-    script(&file, &format!("{} \"$@\" | head -c 3000000; kill -9 $$", real.path.display()));
+    install_script(&format!("{} \"$@\" | head -c 3000000; kill -9 $$", real.path.display()), &file);
     let killed = Tool { path: file, ..real.clone() };
     let (split, ended) = read(&killed, &settings, &Cancel::new(), |_| {});
     let split = split.unwrap_err();
@@ -115,9 +109,9 @@ fn passwords_reach_the_program_and_no_argument() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pg_dump");
     let seen = dir.path().join("seen");
-    script(
-        &file,
+    install_script(
         &format!("echo \"$PGPASSWORD\" \"$@\" > {}; tr '\\0' ' ' < /proc/$$/cmdline >> {0}", seen.display()),
+        &file,
     );
     let tools = crate::support::tools();
     let version = tools.any(Program::PgDump).unwrap().version;

@@ -2,6 +2,7 @@
 //! snapshots of several streams with their bytes known.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod install;
 pub mod roles;
 pub mod views;
 

@@ -2,6 +2,8 @@
 //! restores them; what comes back is compared field by field by code that shares nothing with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/install.rs"]
+mod install;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "made for the tests of the command line, which need more of it")]
 mod program;

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::install::install;
 use crate::look::Look;
 use crate::maker::{NOBODY, Owner};
 use crate::program::{self, Run, Sandbox, wait_for};
@@ -35,7 +36,7 @@ impl Vault {
                 std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
             }
             // Where it was built, others may not look.
-            fs::copy(env!("CARGO_BIN_EXE_kamba-vault"), vault.sandbox.path("program")).unwrap();
+            install(Path::new(env!("CARGO_BIN_EXE_kamba-vault")), &vault.sandbox.path("program"));
         }
         vault.run(&["init"]).text();
         vault

@@ -2,7 +2,7 @@
 //! run as another user than the tests do, so all of it lies in the cluster's folder and is theirs.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,6 +11,8 @@ use std::time::Duration;
 use kamba_vault::base::clock::Cancel;
 use kamba_vault::postgres::cluster::{Cluster, ClusterOptions};
 use kamba_vault::postgres::tools::Tools;
+
+use crate::support::install::install;
 
 /// A server with `archive_command`, and its repository.
 pub struct Archiving {
@@ -34,8 +36,7 @@ impl Archiving {
         let programs = fs::canonicalize(cluster.pg_ctl()).unwrap().parent().unwrap().to_owned();
         let server = Archiving { cluster, programs };
         let binary = server.path("kamba-vault");
-        fs::copy(env!("CARGO_BIN_EXE_kamba-vault"), &binary).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_kamba-vault")), &binary);
         run(server.vault().arg("init"));
         server.archive_to("repository");
         server
