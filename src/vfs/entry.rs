@@ -1,7 +1,6 @@
 //! What `ls`, `cat` and restore see: entries by path, some stored, some made while they are read.
 
 use std::io::Write;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::clock::Cancel;
@@ -9,6 +8,7 @@ use crate::base::monitor::{Count, Monitor};
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::repo::Error;
 use crate::repo::read::{ChunkReader, ContentReader, Entries};
+use crate::vfs::open::{self, Form, OpenFile, ReadCache};
 use crate::vfs::{Children, Database};
 
 /// The exact dump of a database.
@@ -87,8 +87,8 @@ impl Entry {
 #[derive(Clone)]
 enum Source {
     Stored(Box<Node>),
-    Database(Rc<Database>),
-    Made(Rc<Database>, Made),
+    Database(Arc<Database>),
+    Made(Arc<Database>, Made),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,7 +209,7 @@ impl View {
             kind: EntryKind::Directory,
             size: None,
             meta: FileMeta::default(),
-            source: Source::Database(Rc::new(database)),
+            source: Source::Database(Arc::new(database)),
         })
     }
 
@@ -235,6 +235,29 @@ impl View {
                 write_all(&mut out, &database.schema()?.unwrap_or_default())
             }
             Source::Made(database, Made::Info) => write_all(&mut out, database.info_bytes()),
+        }
+    }
+
+    /// Opens a file to be read at any place. What is decoded for it is kept in `cache`.
+    pub fn open(&self, entry: &Entry, cache: &Arc<ReadCache>) -> Result<OpenFile, Error> {
+        match &entry.source {
+            Source::Stored(node) if entry.kind == EntryKind::File => {
+                OpenFile::stored(self.reader.clone(), cache.clone(), node)
+            }
+            Source::Stored(_) | Source::Database(_) => {
+                let name = String::from_utf8_lossy(&entry.name);
+                Err(Error::Usage(format!("{name} is no file: it has no bytes to read")))
+            }
+            Source::Made(database, Made::Dump) => {
+                Ok(OpenFile::made(open::Made::new(database.clone(), Form::Exact)))
+            }
+            Source::Made(database, Made::Seekable) => {
+                Ok(OpenFile::made(open::Made::new(database.clone(), Form::Seekable)))
+            }
+            Source::Made(database, Made::Schema) => {
+                Ok(OpenFile::here(database.schema()?.unwrap_or_default()))
+            }
+            Source::Made(database, Made::Info) => Ok(OpenFile::here(database.info_bytes().to_vec())),
         }
     }
 
@@ -270,7 +293,7 @@ fn stored(node: Node) -> Entry {
     }
 }
 
-fn database_children(database: &Rc<Database>) -> Result<Vec<Entry>, Error> {
+fn database_children(database: &Arc<Database>) -> Result<Vec<Entry>, Error> {
     let file = |name: &str, size, made| Entry {
         name: name.into(),
         kind: EntryKind::File,

@@ -4,8 +4,10 @@
 
 mod database;
 mod entry;
+mod open;
 mod tree;
 
 pub use database::Database;
 pub use entry::{Entry, EntryKind, Listing, View};
+pub use open::{OpenFile, ReadCache};
 pub use tree::{Children, read_nodes};
