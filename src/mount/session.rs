@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
@@ -18,9 +17,10 @@ use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
 use crate::mount::Error;
 use crate::mount::fs::Files;
+use crate::mount::helper;
 
 /// The type of file system that `/proc/self/mountinfo` shows.
-const SUBTYPE: &str = "kamba-vault";
+pub(super) const SUBTYPE: &str = "kamba-vault";
 /// How often it is looked whether the end has come.
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between two tries to unmount what is in use.
@@ -114,9 +114,15 @@ pub fn start(files: Files, target: &Path, access: Access) -> Result<Mounted, Err
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     config.n_threads = Some((cores * 2).max(THREADS_MIN));
-    config.clone_fd = true;
+    // Each thread opens the device again, which users other than root may not.
+    config.clone_fd = rustix::process::geteuid().is_root();
     let refused = |source| Error::Refused { path: target.to_owned(), source };
-    let session = Session::new(files, target, &config).and_then(Session::spawn).map_err(refused)?;
+    let session = match rustix::process::geteuid().is_root() {
+        true => Session::new(files, target, &config),
+        false => helper::mount(target, access.others)
+            .and_then(|device| Session::from_fd(files, device, config.acl, config)),
+    };
+    let session = session.and_then(Session::spawn).map_err(refused)?;
     Ok(Mounted { session, target: target.to_owned() })
 }
 
@@ -166,20 +172,9 @@ fn end(target: &Path, detach: bool) -> io::Result<()> {
         Ok(()) => Ok(()),
         // Not there any more: somebody else was faster.
         Err(Errno::INVAL) => Ok(()),
-        Err(Errno::PERM) => end_as_user(target, detach),
+        Err(Errno::PERM) => helper::unmount(target, detach),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Users other than root unmount through the program that mounted for them.
-fn end_as_user(target: &Path, detach: bool) -> io::Result<()> {
-    let mut command = Command::new("fusermount3");
-    command.arg("-u").args(detach.then_some("-z")).arg("--").arg(target);
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The processes that have something open below `target`, or stand there, as far as we may see.
