@@ -70,7 +70,7 @@ fn of_stored(number: u64, stored: &Stored, default: &Default) -> FileAttr {
 
 /// Where a symbolic link points.
 pub fn target(stored: &Stored) -> Option<&[u8]> {
-    stored.target.as_deref().or_else(|| stored.item.meta()?.link_target.as_deref())
+    stored.item.meta()?.link_target.as_deref()
 }
 
 /// Bytes of holes, as far as a node says itself.

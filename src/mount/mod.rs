@@ -7,7 +7,6 @@ mod attr;
 mod catalog;
 mod error;
 mod fs;
-mod helper;
 mod inode;
 mod kept;
 mod namespace;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
@@ -17,10 +18,9 @@ use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
 use crate::mount::Error;
 use crate::mount::fs::Files;
-use crate::mount::helper;
 
-/// The type of file system that `/proc/self/mountinfo` shows.
-pub(super) const SUBTYPE: &str = "kamba-vault";
+/// What `/proc/self/mountinfo` shows as source.
+const NAME: &str = "kamba-vault";
 /// How often it is looked whether the end has come.
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between two tries to unmount what is in use.
@@ -78,18 +78,15 @@ pub fn prepare(target: &Path, monitor: &dyn Monitor) -> Result<PathBuf, Error> {
 /// Whether one of ours is mounted on `target`, which may not answer any more.
 fn is_ours(target: &Path) -> bool {
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return false };
-    let (parent, name) = (target.parent(), target.file_name());
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else { return false };
     // The folder itself cannot be asked for its full path; the one above can.
-    let full = match (parent.map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p }), name) {
-        (Some(parent), Some(name)) => fs::canonicalize(parent).map(|parent| parent.join(name)),
-        _ => return false,
-    };
-    let Ok(full) = full else { return false };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let Ok(full) = fs::canonicalize(parent).map(|parent| parent.join(name)) else { return false };
     mounts.lines().any(|line| {
-        let mut fields = line.split(' ');
-        let point = fields.nth(4).map(unescaped);
-        let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next());
-        point.as_deref() == full.to_str() && kind == Some(&format!("fuse.{SUBTYPE}"))
+        // The fifth field is the folder; after a dash come the type and the source.
+        let folder = line.split(' ').nth(4).map(unescaped);
+        let source = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').nth(1));
+        folder.as_deref() == full.to_str() && source == Some(NAME)
     })
 }
 
@@ -103,26 +100,17 @@ fn unescaped(field: &str) -> String {
 /// Mounts `files` on `target`, which [`prepare`] has looked at.
 pub fn start(files: Files, target: &Path, access: Access) -> Result<Mounted, Error> {
     let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::RO,
-        MountOption::FSName(SUBTYPE.to_owned()),
-        MountOption::Subtype(SUBTYPE.to_owned()),
-    ];
+    config.mount_options =
+        vec![MountOption::RO, MountOption::FSName(NAME.to_owned()), MountOption::Subtype(NAME.to_owned())];
     if access.others {
         config.acl = SessionACL::All;
         config.mount_options.push(MountOption::DefaultPermissions);
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     config.n_threads = Some((cores * 2).max(THREADS_MIN));
-    // Each thread opens the device again, which users other than root may not.
-    config.clone_fd = rustix::process::geteuid().is_root();
+    config.clone_fd = true;
     let refused = |source| Error::Refused { path: target.to_owned(), source };
-    let session = match rustix::process::geteuid().is_root() {
-        true => Session::new(files, target, &config),
-        false => helper::mount(target, access.others)
-            .and_then(|device| Session::from_fd(files, device, config.acl, config)),
-    };
-    let session = session.and_then(Session::spawn).map_err(refused)?;
+    let session = Session::new(files, target, &config).and_then(Session::spawn).map_err(refused)?;
     Ok(Mounted { session, target: target.to_owned() })
 }
 
@@ -172,9 +160,20 @@ fn end(target: &Path, detach: bool) -> io::Result<()> {
         Ok(()) => Ok(()),
         // Not there any more: somebody else was faster.
         Err(Errno::INVAL) => Ok(()),
-        Err(Errno::PERM) => helper::unmount(target, detach),
+        Err(Errno::PERM) => end_as_user(target, detach),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Users other than root unmount through the program that mounted for them.
+fn end_as_user(target: &Path, detach: bool) -> io::Result<()> {
+    let mut command = Command::new("fusermount3");
+    command.arg("-u").args(detach.then_some("-z")).arg("--").arg(target);
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The processes that have something open below `target`, or stand there, as far as we may see.

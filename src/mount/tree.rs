@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::id::ChunkId;
 use crate::format::node::{FileMeta, Node, NodeType};
-use crate::format::root::SnapshotKind;
 use crate::mount::catalog::{Catalog, Known};
 use crate::mount::inode::{Inode, Inodes, TOP, What, number_of, number_of_links};
 use crate::mount::kept::Kept;
 use crate::mount::namespace::Spot;
+use crate::ops::snapshot::{PGDATA, TABLESPACES};
 use crate::repo::Error;
 use crate::vfs::{Entry, EntryKind, Folder, Page, View};
 
@@ -23,6 +23,8 @@ const VIEWS_KEPT: usize = 64;
 
 /// The folder of a database's tables, of which a view shows more than is stored.
 const TABLES: &[u8] = b"tables";
+/// The folder of a cluster's links to tablespaces.
+const LINKS: &[u8] = b"pg_tblspc";
 
 /// What an inode stands for.
 #[derive(Clone)]
@@ -44,8 +46,6 @@ pub struct Stored {
     pub view: Arc<View>,
     /// What it is.
     pub item: Item,
-    /// Where it points, if it points elsewhere here than where it was found.
-    pub target: Option<Vec<u8>>,
 }
 
 /// An entry of a snapshot: as stored, or as a view shows it.
@@ -177,7 +177,7 @@ impl Tree {
                 let listed = self.listed(inode.parent)?;
                 let item = self.item(&view, &listed, page as usize, at as usize)?;
                 let Some(item) = item else { return Ok(None) };
-                Ok(Some(Thing::Stored(self.stored(&known, &view, item, inode.parent)?)))
+                Ok(Some(Thing::Stored(Stored { known, view, item })))
             }
         }
     }
@@ -205,7 +205,7 @@ impl Tree {
         };
         let Some((page, at)) = place else { return Ok(None) };
         match self.item(&stored.view, &listed, page, at)? {
-            Some(item) => self.found(parent, &stored, item, page, at).map(Some),
+            Some(item) => Ok(Some(self.found(parent, &stored, item, page, at))),
             None => Ok(None),
         }
     }
@@ -224,7 +224,7 @@ impl Tree {
                 }
                 continue;
             };
-            let found = self.found(parent, &stored, item.clone(), page, at)?;
+            let found = self.found(parent, &stored, item.clone(), page, at);
             if !each(&found, item.name(), (page, at)) {
                 self.forget(found.number, 1);
                 return Ok(());
@@ -317,38 +317,11 @@ impl Tree {
     fn top(&self, known: Arc<Known>) -> Stored {
         let view = self.view(&known);
         let item = Item::Entry(Arc::new(view.root()));
-        Stored { known, view, item, target: None }
-    }
-
-    fn stored(&self, known: &Arc<Known>, view: &Arc<View>, item: Item, parent: u64) -> Result<Stored, Error> {
-        let target = self.tablespace(known, &item, parent)?;
-        Ok(Stored { known: known.clone(), view: view.clone(), item, target })
-    }
-
-    /// Where a cluster's link to a tablespace points here: to the tablespace's files in the same snapshot,
-    /// and not to where the running cluster has its own.
-    fn tablespace(&self, known: &Known, item: &Item, parent: u64) -> Result<Option<Vec<u8>>, Error> {
-        if known.snapshot.root.kind != SnapshotKind::BaseBackup || item.kind() != EntryKind::Symlink {
-            return Ok(None);
-        }
-        let is_number = !item.name().is_empty() && item.name().iter().all(u8::is_ascii_digit);
-        let inside = match self.thing(parent)? {
-            Some(Thing::Stored(folder)) => folder.item.name() == b"pg_tblspc",
-            _ => false,
-        };
-        let to = [b"../../tablespaces/".as_slice(), item.name()].concat();
-        Ok((is_number && inside).then_some(to))
+        Stored { known, view, item }
     }
 
     /// Tells the kernel of a child in a snapshot.
-    fn found(
-        &self,
-        parent: u64,
-        folder: &Stored,
-        item: Item,
-        page: usize,
-        at: usize,
-    ) -> Result<Found, Error> {
+    fn found(&self, parent: u64, folder: &Stored, item: Item, page: usize, at: usize) -> Found {
         let root = self.root_of(parent);
         let group = item.meta().and_then(|meta| meta.link_group.as_deref());
         let (wanted, link) = match group {
@@ -358,14 +331,8 @@ impl Tree {
         let of_database = folder.item.node().is_some_and(|node| node.kind == NodeType::Database);
         let what = What::Child { root, page: page as u32, at: at as u32, link, of_database };
         let number = lock(&self.inodes).look_up(wanted, Inode { parent, what });
-        let stored = self.stored(&folder.known, &folder.view, item, parent);
-        match stored {
-            Ok(stored) => Ok(Found { number, thing: Thing::Stored(stored) }),
-            Err(e) => {
-                self.forget(number, 1);
-                Err(e)
-            }
-        }
+        let stored = Stored { known: folder.known.clone(), view: folder.view.clone(), item };
+        Found { number, thing: Thing::Stored(stored) }
     }
 
     /// The number of the top of the snapshot that a folder is in.
@@ -403,22 +370,38 @@ impl Tree {
         };
         let inode = lock(&self.inodes).get(number).map(|inode| inode.what);
         let of_database = matches!(inode, Some(What::Child { of_database: true, .. }));
+        let links = self.tablespaces(number, &folder);
         let listed = match folder.item.node() {
-            Some(node) if node.kind == NodeType::Directory && !(of_database && node.name == TABLES) => {
+            Some(node)
+                if node.kind == NodeType::Directory
+                    && links.is_empty()
+                    && !(of_database && node.name == TABLES) =>
+            {
                 Listed::Pages(Arc::new(Folder::new(folder.view.reader(), node.children.clone())?))
             }
-            _ => {
-                let mut entries = Vec::new();
-                let entry = folder.entry()?;
-                folder.view.children(&entry, &mut |entry| {
-                    entries.push(Arc::new(entry));
-                    Ok(())
-                })?;
-                Listed::Entries(Arc::new(entries))
-            }
+            _ => Listed::Entries(Arc::new(entries(&folder, links)?)),
         };
         lock(&self.folders).keep(number, listed.clone());
         Ok(listed)
+    }
+
+    /// The links to tablespaces that a server keeps in `pg_tblspc`, if this is that folder of a base backup.
+    /// A base backup has them as a list (`tablespace_map`), for whoever restores it decides where they go;
+    /// here they point to the tablespaces' files in the same snapshot.
+    fn tablespaces(&self, number: u64, folder: &Stored) -> Vec<Node> {
+        let Some(base) = &folder.known.snapshot.root.base else { return Vec::new() };
+        let above = self.parent(number);
+        let is_pgdata = matches!(self.thing(above), Ok(Some(Thing::Stored(pgdata)))
+            if pgdata.item.name() == PGDATA.as_bytes() && self.parent(above) == self.root_of(number));
+        if folder.item.name() != LINKS || !is_pgdata {
+            return Vec::new();
+        }
+        let links = base.tablespaces.iter().map(|tablespace| {
+            let target = format!("../../{TABLESPACES}/{}", tablespace.oid).into_bytes();
+            let meta = FileMeta { mode: Some(0o777), link_target: Some(target), ..FileMeta::default() };
+            Node { meta, ..Node::new(tablespace.oid.to_string(), NodeType::Symlink) }
+        });
+        links.collect()
     }
 
     fn item(&self, view: &View, listed: &Listed, page: usize, at: usize) -> Result<Option<Item>, Error> {
@@ -443,6 +426,22 @@ impl Tree {
         }
         Ok(page)
     }
+}
+
+/// What the view shows of a folder, and links that it has besides, ascending by name.
+fn entries(folder: &Stored, links: Vec<Node>) -> Result<Vec<Arc<Entry>>, Error> {
+    let mut entries = Vec::new();
+    let entry = folder.entry()?;
+    folder.view.children(&entry, &mut |entry| {
+        entries.push(Arc::new(entry));
+        Ok(())
+    })?;
+    for link in links {
+        if let Err(at) = entries.binary_search_by(|entry| entry.name.cmp(&link.name)) {
+            entries.insert(at, Arc::new(folder.view.entry(link)?));
+        }
+    }
+    Ok(entries)
 }
 
 fn pages(listed: &Listed) -> usize {
