@@ -50,13 +50,28 @@ impl Content {
     /// The content of `node`.
     pub fn open(reader: Arc<ChunkReader>, cache: Arc<ReadCache>, node: &Node) -> Result<Self, Error> {
         let name = String::from_utf8_lossy(&node.name).into_owned();
-        let len = content_len(&node.content).map_err(Error::format(&name))?;
-        let size = node.size.unwrap_or(0);
+        Self::new(reader, cache, name, node.size.unwrap_or(0), &node.content)
+    }
+
+    /// Content of `size` bytes, as is said elsewhere than in its lists, whose top `entries` these are.
+    pub fn new(
+        reader: Arc<ChunkReader>,
+        cache: Arc<ReadCache>,
+        name: String,
+        size: u64,
+        entries: &[ListEntry],
+    ) -> Result<Self, Error> {
+        let len = content_len(entries).map_err(Error::format(&name))?;
         if len != size {
             let reason = format!("its lists say that it has {len} bytes, and its entry says {size}");
             return Err(Error::damaged(name, reason));
         }
-        Ok(Content { reader, cache, name, top: Level::new(node.content.clone()) })
+        Ok(Content { reader, cache, name, top: Level::new(entries.to_vec()) })
+    }
+
+    /// An error that says what is wrong with it.
+    pub fn damaged(&self, reason: &str) -> Error {
+        Error::damaged(&self.name, reason)
     }
 
     /// Its length in bytes.

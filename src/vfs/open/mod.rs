@@ -1,20 +1,34 @@
 //! Files opened for reading at any place, by several threads at once: what a mounted file system asks
 //! for. Stored content is found through its lists, of which only those on the way are read; what is made
-//! while it is read is made again from the last place that was kept before the one asked for.
+//! while it is read is made from the last place that is known before the one asked for.
 
 mod cache;
 mod content;
-mod made;
+mod csv;
+mod dump;
+mod replay;
 
 use std::sync::Arc;
 
 use crate::format::node::Node;
 use crate::repo::Error;
 use crate::repo::read::ChunkReader;
+use crate::vfs::Database;
 
 pub use cache::ReadCache;
 use content::Content;
-pub(super) use made::{Form, Made};
+use csv::Csv;
+use dump::Dump;
+use replay::Replay;
+
+/// Which dump of a database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As `pg_dump` wrote it.
+    Exact,
+    /// With offsets filled in.
+    Seekable,
+}
 
 /// A file that can be read at any place, by any number of threads.
 pub struct OpenFile(Bytes);
@@ -23,7 +37,11 @@ enum Bytes {
     /// In memory, whole.
     Here(Vec<u8>),
     Stored(Content),
-    Made(Made),
+    Dump {
+        replay: Replay<Arc<Dump>>,
+        size: u64,
+    },
+    Csv(Replay<Arc<Csv>>),
 }
 
 impl OpenFile {
@@ -41,9 +59,22 @@ impl OpenFile {
         Content::open(reader, cache, node).map(|content| OpenFile(Bytes::Stored(content)))
     }
 
-    /// What is made while it is read.
-    pub(super) fn made(made: Made) -> Self {
-        OpenFile(Bytes::Made(made))
+    /// The dump of a database.
+    pub(super) fn dump(database: &Arc<Database>, cache: Arc<ReadCache>, form: Form) -> Result<Self, Error> {
+        if !database.info().split {
+            return Self::stored(database.reader().clone(), cache, &database.required("rest")?);
+        }
+        let (cancel, size) = (database.cancel().clone(), database.dump_len());
+        let dump = Arc::new(Dump::new(database.clone(), cache, form)?);
+        Ok(OpenFile(Bytes::Dump { replay: Replay::new(dump, cancel), size }))
+    }
+
+    /// The rows of a table of a database, stored as `node`, as CSV.
+    pub(super) fn csv(database: &Database, cache: Arc<ReadCache>, node: &Node) -> Result<Self, Error> {
+        let columns = database.columns(&node.name)?;
+        let rows = Content::open(database.reader().clone(), cache, node)?;
+        let replay = Replay::new(Arc::new(Csv::new(rows, columns)), database.cancel().clone());
+        Ok(OpenFile(Bytes::Csv(replay)))
     }
 
     /// Its length in bytes; `None` if that is known only once it was read.
@@ -51,7 +82,8 @@ impl OpenFile {
         match &self.0 {
             Bytes::Here(bytes) => Some(bytes.len() as u64),
             Bytes::Stored(content) => Some(content.size()),
-            Bytes::Made(made) => Some(made.size()),
+            Bytes::Dump { size, .. } => Some(*size),
+            Bytes::Csv(_) => None,
         }
     }
 
@@ -66,7 +98,9 @@ impl OpenFile {
                 Ok(())
             }
             Bytes::Stored(content) => content.read_at(offset, len, out),
-            Bytes::Made(made) => made.read_at(offset, len, out),
+            Bytes::Dump { size, .. } if offset >= *size => Ok(()),
+            Bytes::Dump { replay, .. } => replay.read_at(offset, len, out),
+            Bytes::Csv(replay) => replay.read_at(offset, len, out),
         };
         read.inspect_err(|_| out.truncate(before))
     }
