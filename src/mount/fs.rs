@@ -12,7 +12,7 @@ use std::time::Duration;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use crate::base::class::Class;
@@ -20,7 +20,7 @@ use crate::mount::attr::{self, attr, file_type};
 use crate::mount::inode::What;
 use crate::mount::tree::{Found, Stored, Thing, Tree};
 use crate::repo::Error;
-use crate::vfs::{OpenFile, ReadCache};
+use crate::vfs::{OpenFile, ReadCache, Sought};
 
 /// How long the kernel may believe what it is told of a snapshot, which never changes.
 const FOR_EVER: Duration = Duration::from_secs(1 << 31);
@@ -30,6 +30,9 @@ const READ_MAX: u32 = 1 << 20;
 const BACKGROUND: u16 = 32;
 /// Messages that are remembered, so that each is said once.
 const SAID_MAX: usize = 4096;
+/// What `lseek` looks for, as Linux numbers it (`include/uapi/linux/fs.h`).
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
 /// The number under which nothing is open.
 const NO_HANDLE: FileHandle = FileHandle(0);
 
@@ -142,8 +145,12 @@ impl Files {
         }
     }
 
+    fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, Errno> {
+        lock(&self.files).get(&handle.0).cloned().ok_or(Errno::EBADF)
+    }
+
     fn read_file(&self, number: u64, handle: FileHandle, offset: u64, len: u32) -> Result<Vec<u8>, Errno> {
-        let file = lock(&self.files).get(&handle.0).cloned().ok_or(Errno::EBADF)?;
+        let file = self.opened(handle)?;
         let mut bytes = Vec::with_capacity(len as usize);
         match file.read_at(offset, len as usize, &mut bytes) {
             Ok(()) => Ok(bytes),
@@ -152,6 +159,19 @@ impl Files {
                 Err(self.failed(number, &doing, &error))
             }
         }
+    }
+
+    /// The place that `lseek` looks for; the kernel itself knows the other ways to move.
+    fn seek(&self, number: u64, handle: FileHandle, offset: i64, whence: i32) -> Result<i64, Errno> {
+        let sought = match whence {
+            SEEK_DATA => Sought::Data,
+            SEEK_HOLE => Sought::Hole,
+            _ => return Err(Errno::EINVAL),
+        };
+        let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+        let file = self.opened(handle)?;
+        let found = file.seek(offset, sought).map_err(|error| self.failed(number, "looking into", &error))?;
+        found.and_then(|place| i64::try_from(place).ok()).ok_or(Errno::ENXIO)
     }
 
     /// Gives `each` the entries of a folder after `offset`, with the offsets that follow them, until it says
@@ -381,6 +401,21 @@ impl Filesystem for Files {
     fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
         lock(&self.folders).remove(&handle.0);
         reply.ok();
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        match self.seek(number.0, handle, offset, whence) {
+            Ok(place) => reply.offset(place),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

@@ -48,15 +48,13 @@ pub struct Mounted {
 pub fn prepare(target: &Path, monitor: &dyn Monitor) -> Result<PathBuf, Error> {
     let place = |reason, hint| Error::Place { path: target.to_owned(), reason, hint };
     let look = |source| Error::Look { path: target.to_owned(), source };
-    let looked = match fs::metadata(target) {
-        Err(e) if Errno::from_io_error(&e) == Some(Errno::NOTCONN) && is_ours(target) => {
-            end(target, true).map_err(|source| Error::Refused { path: target.to_owned(), source })?;
-            monitor.note(&format!("what a dead process had mounted on {} was unmounted", target.display()));
-            fs::metadata(target)
-        }
-        looked => looked,
-    };
-    match looked {
+    // Its attributes may still be known to the kernel; a listing has to be asked for.
+    let dead = |e: io::Error| Errno::from_io_error(&e) == Some(Errno::NOTCONN);
+    if fs::read_dir(target).is_err_and(dead) && is_ours(target) {
+        end(target, true).map_err(|source| Error::Refused { path: target.to_owned(), source })?;
+        monitor.note(&format!("what a dead process had mounted on {} was unmounted", target.display()));
+    }
+    match fs::metadata(target) {
         Ok(metadata) if !metadata.is_dir() => Err(place("is no folder", "name an empty folder")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             Err(place("is not there", "make it first: mkdir, as the user who mounts"))

@@ -11,5 +11,5 @@ mod tree;
 pub use database::Database;
 pub use entry::{Entry, EntryKind, Listing, View};
 pub use folder::{Folder, Page};
-pub use open::{OpenFile, ReadCache};
+pub use open::{OpenFile, ReadCache, Sought};
 pub use tree::{Children, read_nodes};

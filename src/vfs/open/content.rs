@@ -107,7 +107,7 @@ impl Content {
     }
 
     /// The entry at `offset` that is no list, and where it begins.
-    fn leaf(&self, offset: u64) -> Result<(ListEntry, u64), Error> {
+    pub(super) fn leaf(&self, offset: u64) -> Result<(ListEntry, u64), Error> {
         let beyond = || Error::damaged(&self.name, "its lists are shorter than they say");
         let (mut entry, mut start) = self.top.at(offset).ok_or_else(beyond)?;
         while let ListEntry::List { id, len, depth } = entry {

@@ -6,6 +6,7 @@ mod cache;
 mod content;
 mod csv;
 mod dump;
+mod holes;
 mod replay;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use cache::ReadCache;
 use content::Content;
 use csv::Csv;
 use dump::Dump;
+pub use holes::Sought;
 use replay::Replay;
 
 /// Which dump of a database.
@@ -103,5 +105,16 @@ impl OpenFile {
             Bytes::Csv(replay) => replay.read_at(offset, len, out),
         };
         read.inspect_err(|_| out.truncate(before))
+    }
+
+    /// The first place from `offset` on that is of the kind `sought`, if there is one. What is made while it is
+    /// read has no holes.
+    pub fn seek(&self, offset: u64, sought: Sought) -> Result<Option<u64>, Error> {
+        match (&self.0, self.size()) {
+            (Bytes::Stored(content), _) => content.seek(offset, sought),
+            (_, Some(size)) if offset >= size => Ok(None),
+            (_, Some(size)) if sought == Sought::Hole => Ok(Some(size)),
+            _ => Ok((sought == Sought::Data).then_some(offset)),
+        }
     }
 }
