@@ -19,7 +19,7 @@ impl Content {
     pub fn seek(&self, offset: u64, sought: Sought) -> Result<Option<u64>, Error> {
         let mut at = offset;
         while at < self.size() {
-            let (entry, start) = self.leaf(at)?;
+            let (entry, start) = self.stored().leaf(at)?;
             let is_hole = matches!(entry, ListEntry::Hole { .. });
             if is_hole == (sought == Sought::Hole) {
                 return Ok(Some(at));

@@ -2,12 +2,15 @@
 //! for. Stored content is found through its lists, of which only those on the way are read; what is made
 //! while it is read is made from the last place that is known before the one asked for.
 
+mod ahead;
 mod cache;
 mod content;
 mod csv;
 mod dump;
 mod holes;
+mod level;
 mod replay;
+mod streams;
 
 use std::sync::Arc;
 
