@@ -1,6 +1,7 @@
 //! Answers the kernel. What it asks is found in the tree; what is read comes from open files; what goes
 //! wrong is an error for the program that asked and a line in the log for people.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
@@ -18,6 +19,7 @@ use fuser::{
 use crate::base::class::Class;
 use crate::mount::attr::{self, attr, file_type};
 use crate::mount::inode::What;
+use crate::mount::kept::Kept;
 use crate::mount::tree::{Found, Stored, Thing, Tree};
 use crate::repo::Error;
 use crate::vfs::{OpenFile, ReadCache, Sought};
@@ -28,6 +30,8 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 31);
 const READ_MAX: u32 = 1 << 20;
 /// Reads that the kernel may send ahead of programs.
 const BACKGROUND: u16 = 32;
+/// Files that are kept open because they were read last.
+const READ_KEPT: usize = 256;
 /// Messages that are remembered, so that each is said once.
 const SAID_MAX: usize = 4096;
 /// What `lseek` looks for, as Linux numbers it (`include/uapi/linux/fs.h`).
@@ -35,6 +39,11 @@ const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 /// The number under which nothing is open.
 const NO_HANDLE: FileHandle = FileHandle(0);
+
+thread_local! {
+    /// What a thread answers a read with; at most [`READ_MAX`] bytes.
+    static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The children of a folder above the snapshots, as they were when it was opened.
 type Above = Arc<Vec<(String, What)>>;
@@ -46,7 +55,11 @@ pub struct Files {
     cache: Arc<ReadCache>,
     /// Whether the kernel is to judge by modes and ACLs who may read what.
     judged: bool,
+    /// Whether every file's length is known, so that the kernel need not ask to open one.
+    unasked: bool,
     files: Mutex<HashMap<u64, Arc<OpenFile>>>,
+    /// Files that were read without having been opened, by inode.
+    read: Mutex<Kept<u64, Arc<OpenFile>>>,
     folders: Mutex<HashMap<u64, Above>>,
     handles: AtomicU64,
     said: Mutex<HashSet<String>>,
@@ -64,7 +77,9 @@ impl Files {
             default,
             cache,
             judged,
+            unasked: false,
             files: Mutex::default(),
+            read: Mutex::new(Kept::new(READ_KEPT)),
             folders: Mutex::default(),
             handles: AtomicU64::new(1),
             said: Mutex::default(),
@@ -121,15 +136,23 @@ impl Files {
         FileHandle(self.handles.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn open_file(&self, number: INodeNo) -> Result<(FileHandle, FopenFlags), Errno> {
-        let Some(stored) = self.stored(number)? else { return Err(Errno::EISDIR) };
+    fn file(&self, number: u64) -> Result<Arc<OpenFile>, Errno> {
+        let Some(stored) = self.stored(INodeNo(number))? else { return Err(Errno::EISDIR) };
         let open = stored.entry().and_then(|entry| stored.view.open(&entry, &self.cache));
-        let file = open.map_err(|error| self.failed(number.0, "opening", &error))?;
+        open.map(Arc::new).map_err(|error| self.failed(number, "opening", &error))
+    }
+
+    fn open_file(&self, number: INodeNo) -> Result<(FileHandle, FopenFlags), Errno> {
+        if self.unasked {
+            // By this the kernel knows that it need not ask again, for any file.
+            return Err(Errno::ENOSYS);
+        }
+        let file = self.file(number.0)?;
         // What a program reads to its end, since nobody knows beforehand how long it is.
         let unsized_file = file.size().is_none();
         let flags = if unsized_file { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE };
         let handle = self.handle();
-        lock(&self.files).insert(handle.0, Arc::new(file));
+        lock(&self.files).insert(handle.0, file);
         Ok((handle, flags | FopenFlags::FOPEN_NOFLUSH))
     }
 
@@ -145,20 +168,31 @@ impl Files {
         }
     }
 
-    fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, Errno> {
-        lock(&self.files).get(&handle.0).cloned().ok_or(Errno::EBADF)
+    fn opened(&self, number: u64, handle: FileHandle) -> Result<Arc<OpenFile>, Errno> {
+        if handle != NO_HANDLE {
+            return lock(&self.files).get(&handle.0).cloned().ok_or(Errno::EBADF);
+        }
+        if let Some(file) = lock(&self.read).get(&number) {
+            return Ok(file);
+        }
+        let file = self.file(number)?;
+        lock(&self.read).keep(number, file.clone());
+        Ok(file)
     }
 
-    fn read_file(&self, number: u64, handle: FileHandle, offset: u64, len: u32) -> Result<Vec<u8>, Errno> {
-        let file = self.opened(handle)?;
-        let mut bytes = Vec::with_capacity(len as usize);
-        match file.read_at(offset, len as usize, &mut bytes) {
-            Ok(()) => Ok(bytes),
-            Err(error) => {
-                let doing = format!("reading {len} bytes at {offset} of");
-                Err(self.failed(number, &doing, &error))
-            }
-        }
+    fn read_file(
+        &self,
+        number: u64,
+        handle: FileHandle,
+        offset: u64,
+        len: u32,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Errno> {
+        bytes.clear();
+        self.opened(number, handle)?.read_at(offset, len as usize, bytes).map_err(|error| {
+            let doing = format!("reading {len} bytes at {offset} of");
+            self.failed(number, &doing, &error)
+        })
     }
 
     /// The place that `lseek` looks for; the kernel itself knows the other ways to move.
@@ -169,7 +203,7 @@ impl Files {
             _ => return Err(Errno::EINVAL),
         };
         let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-        let file = self.opened(handle)?;
+        let file = self.opened(number, handle)?;
         let found = file.seek(offset, sought).map_err(|error| self.failed(number, "looking into", &error))?;
         found.and_then(|place| i64::try_from(place).ok()).ok_or(Errno::ENXIO)
     }
@@ -262,6 +296,8 @@ impl Filesystem for Files {
         if self.judged {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
+        self.unasked =
+            !self.tree.shows_csv() && config.capabilities().contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         // What an older kernel cannot do is slower and not wrong.
         let _ = config.add_capabilities(wanted & config.capabilities());
         let _ = config.set_max_write(READ_MAX);
@@ -324,10 +360,12 @@ impl Filesystem for Files {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.read_file(number.0, handle, offset, len.min(READ_MAX)) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(errno) => reply.error(errno),
-        }
+        ANSWER.with_borrow_mut(|bytes| {
+            match self.read_file(number.0, handle, offset, len.min(READ_MAX), bytes) {
+                Ok(()) => reply.data(bytes),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn release(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::id::ChunkId;
 use crate::format::node::{FileMeta, Node, NodeType};
+use crate::format::root::SnapshotKind;
 use crate::mount::catalog::{Catalog, Known};
 use crate::mount::inode::{Inode, Inodes, TOP, What, number_of, number_of_links};
 use crate::mount::kept::Kept;
@@ -139,6 +140,8 @@ pub struct Tree {
     views: Mutex<Kept<[u8; 16], Arc<View>>>,
     folders: Mutex<Kept<u64, Listed>>,
     pages: Mutex<Kept<ChunkId, Page>>,
+    /// Whether tables are shown as CSV too.
+    csv: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -149,14 +152,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Tree {
     /// The tree of all snapshots, or of one.
     pub fn new(catalog: Catalog, only: Option<Arc<Known>>) -> Self {
+        let is_database = |known: &Known| known.snapshot.root.kind == SnapshotKind::Database;
+        let csv = match &only {
+            Some(only) => is_database(only),
+            None => catalog.last().iter().any(|known| is_database(known)),
+        };
         let top = only.map_or(What::Spot(Spot::Top), What::Root);
         Tree {
             catalog,
+            csv,
             inodes: Mutex::new(Inodes::new(top)),
             views: Mutex::new(Kept::new(VIEWS_KEPT)),
             folders: Mutex::new(Kept::new(FOLDERS_KEPT)),
             pages: Mutex::new(Kept::new(PAGES_KEPT)),
         }
+    }
+
+    /// Whether tables are shown as CSV too. How long that is nobody knows before it was read, and where there
+    /// is no such file the kernel has less to ask: so what had no dump of a database when it was mounted shows
+    /// none later.
+    pub fn shows_csv(&self) -> bool {
+        self.csv
     }
 
     /// The snapshots.
@@ -375,7 +391,7 @@ impl Tree {
             Some(node)
                 if node.kind == NodeType::Directory
                     && links.is_empty()
-                    && !(of_database && node.name == TABLES) =>
+                    && !(self.csv && of_database && node.name == TABLES) =>
             {
                 Listed::Pages(Arc::new(Folder::new(folder.view.reader(), node.children.clone())?))
             }
