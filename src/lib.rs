@@ -55,6 +55,11 @@
 //! with all cores, and writes through [`files::write`], which is what nothing gets past: it goes by
 //! single names below an open folder and follows no link.
 //!
+//! *Out, at any place*: [`vfs::View::open`] finds a place of stored content through its lists, of which only those
+//! on the way are read, takes the chunk out of its decoded segment, which a [`vfs::ReadCache`] keeps, and has a few
+//! threads read ahead of whoever goes through a file in order. What is made while it is read begins at the last place
+//! that is known before the one asked for: a dump at a data block, whose object the recipe alone tells.
+//!
 //! A file of *WAL* goes neither way: [`ops::wal`] checks whose it is, and [`repo::wal`] makes one object of it, with one
 //! request, in a repository that was unlocked without its index ([`repo::Unlocked`]); a server waits for each.
 //!

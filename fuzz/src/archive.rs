@@ -156,7 +156,7 @@ pub fn dump(style: Style, tables: &[Table<'_>], large_objects: &[(u32, &[u8])]) 
 }
 
 /// A split that is kept, with the order of its events checked.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parts {
     /// The objects in their order.
     pub objects: Vec<(ObjectKey, Vec<u8>)>,

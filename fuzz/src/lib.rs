@@ -16,5 +16,6 @@ pub mod property;
 pub mod reading;
 pub mod seeds;
 pub mod vault;
+pub mod view;
 pub mod wal;
 pub mod wild;

@@ -43,6 +43,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("segment", segments()),
         ("tree_and_lists", trees(vault)),
         ("tree_walk", wild_trees()),
+        ("view", crate::view::seeds()),
         ("wal", wal_files(vault)),
     ]
 }
@@ -389,7 +390,8 @@ fn chains() -> Vec<Seed> {
 }
 
 /// Wild trees, each restored in a few ways.
-fn wild_trees() -> Vec<Seed> {
+/// Programs that write trees, and what they are called.
+pub(crate) fn wild_programs() -> Vec<Seed> {
     let [a, b, d, e, f, sub] = [48, 49, 51, 52, 53, 54];
     let one = |node: Vec<u8>, how| wild_listing(&[node], how);
     let below = one(wild_file(f), 1);
@@ -426,10 +428,14 @@ fn wild_trees() -> Vec<Seed> {
         let meta = [bits, 0xff, 0x0f, 1, 1, 9, 9, 9, 9, 9, 9, 9, 9, 0, 4, b'a', b'b', b'c', b'd'];
         add(&format!("meta-{bits}"), one([&[a, 0, 1, 3, 0, 0][..], &meta].concat(), 0));
     }
+    trees
+}
+
+fn wild_trees() -> Vec<Seed> {
     // To a new folder and over all traps, and some in another way.
     let others = [[4, 0xff], [0x7a, 0xff], [0x88, 0x11]].into_iter().cycle();
     let mut seeds = Vec::new();
-    for ((name, tree), other) in trees.into_iter().zip(others) {
+    for ((name, tree), other) in wild_programs().into_iter().zip(others) {
         let mut add =
             |how: &str, way: [u8; 2]| seeds.push(seed(format!("{name}-{how}"), [&way[..], &tree].concat()));
         add("new", [2, 0]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::id::hex;
-use crate::base::limits::{ARCHIVE_HEAD_MAX, DATABASE_INFO_MAX};
+use crate::base::limits::{ARCHIVE_HEAD_MAX, DATABASE_INFO_MAX, RECIPE_LITERAL_MAX};
 use crate::crypto::StreamHasher;
 use crate::format::database::{BlockInfo, DatabaseInfo, TableInfo};
 use crate::format::list::ListEntry;
@@ -88,6 +88,11 @@ impl Database {
     /// Whether it should still be read.
     pub(super) fn cancel(&self) -> &Cancel {
         &self.cancel
+    }
+
+    /// The bytes of a short file of it.
+    pub(super) fn small(&self, node: &Node) -> Result<Vec<u8>, Error> {
+        read_small(&self.reader, node, RECIPE_LITERAL_MAX as u64, &self.cancel)
     }
 
     /// An error that says what is wrong with it.
@@ -233,6 +238,9 @@ impl Database {
         let blocks = (&joined.blocks, &self.info.blocks);
         if is_whole && (blocks.0.len() != blocks.1.len() || !blocks.0.iter().zip(blocks.1).all(is_listed)) {
             return Err(self.damaged("its data blocks are not where its description says"));
+        }
+        if is_whole && joined.bytes != self.info.dump_bytes {
+            return Err(self.damaged("what was put together has another length than the dump"));
         }
         Ok(joined.bytes)
     }

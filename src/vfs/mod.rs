@@ -1,6 +1,9 @@
-//! Layer 4: a snapshot seen as one read-only tree, the same for `ls`, `cat`, restore and, later,
-//! mount. Most of it is the stored tree; a database's node shows files that are made while they are
-//! read: the exact dump, the dump with offsets, the schema.
+//! Layer 4: a snapshot seen as one read-only tree, the same for `ls`, `cat`, restore and mount. Most of
+//! it is the stored tree; a database's node shows files that are made while they are read: the exact
+//! dump, the dump with offsets, the schema, the rows of its tables as CSV.
+//!
+//! [`View::write`] gives a file from its start to its end; [`View::open`] gives an [`OpenFile`] that any
+//! number of threads read at any place, through a [`ReadCache`] that all open files share.
 
 mod database;
 mod entry;

@@ -391,7 +391,8 @@ mod tests {
     fn as_csv(value: &Option<Vec<u8>>, single: bool) -> Vec<u8> {
         let Some(value) = value else { return Vec::new() };
         let special = value.iter().any(|b| b",\"\n\r".contains(b));
-        if !value.is_empty() && !special && !(single && value == b"\\.") {
+        let needs_quotes = value.is_empty() || special || (single && value == b"\\.");
+        if !needs_quotes {
             return value.clone();
         }
         let text: Vec<u8> =

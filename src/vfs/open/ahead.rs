@@ -2,6 +2,7 @@
 //! through a file in order.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -35,7 +36,14 @@ const NEIGHBOURS: u64 = 3 << 20;
 /// Something to be read.
 pub enum Job {
     /// A part of a content.
-    Content(Weak<Stored>, Range<u64>),
+    Content {
+        /// The content.
+        stored: Weak<Stored>,
+        /// The part.
+        range: Range<u64>,
+        /// Up to where it is of no use any more.
+        passed: Arc<AtomicU64>,
+    },
     /// The segments of a pack after one.
     Pack {
         /// What reads them.
@@ -56,6 +64,11 @@ pub struct Ahead {
 }
 
 impl Ahead {
+    /// Whether the threads were started.
+    pub fn has_begun(&self) -> bool {
+        self.jobs.get().is_some()
+    }
+
     /// How far ahead of a reader is read, with a cache of `limit` bytes.
     pub fn reach(&self, is_local: bool, limit: usize) -> u64 {
         let reach = if is_local { REACH_LOCAL } else { REACH_REMOTE };
@@ -93,8 +106,11 @@ fn start(is_local: bool) -> Option<Sender<Job>> {
 
 fn run(job: Job) -> Result<(), Error> {
     match job {
-        Job::Content(stored, range) => {
+        Job::Content { stored, range, passed } => {
             let Some(stored) = stored.upgrade() else { return Ok(()) };
+            if passed.load(Ordering::Relaxed) >= range.end {
+                return Ok(());
+            }
             let mut loader = stored.cache.loader();
             let done = read_content(&stored, range, &mut loader);
             stored.cache.give_back(loader);

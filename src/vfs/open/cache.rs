@@ -2,6 +2,7 @@
 //! longest goes first. Threads that need the same segment wait for the one that decodes it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::base::id::{ChunkId, PackId};
@@ -68,7 +69,7 @@ pub struct Segment {
     /// Which id each of its chunks was found to have, by their ordinals.
     verified: Mutex<HashMap<u16, ChunkId>>,
     /// It was decoded before anybody asked for it, and nobody did yet.
-    pub is_ahead: std::sync::atomic::AtomicBool,
+    pub is_ahead: AtomicBool,
 }
 
 impl Segment {
@@ -135,6 +136,16 @@ impl ReadCache {
             loaders: Mutex::default(),
             ahead: Ahead::default(),
         })
+    }
+
+    /// Whether somebody went through a file in order, so that there are threads that read ahead.
+    pub fn reads_ahead(&self) -> bool {
+        self.ahead.has_begun()
+    }
+
+    /// Bytes that are kept now.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept().map_or(0, |kept| kept.bytes)
     }
 
     /// Most bytes that it keeps.

@@ -104,10 +104,11 @@ impl Content {
         let Some(stream) = streams.next(&range, reach) else { return Ok(()) };
         let step = ahead.step(is_local);
         while let Some(next) = stream.next_step(step, self.size()) {
-            if !ahead.push(Job::Content(Arc::downgrade(&self.stored), next.clone()), is_local) {
+            let (stored, end) = (Arc::downgrade(&self.stored), next.end);
+            if !ahead.push(Job::Content { stored, range: next, passed: stream.passed() }, is_local) {
                 break;
             }
-            stream.pushed(next.end);
+            stream.pushed(end);
         }
         Ok(())
     }

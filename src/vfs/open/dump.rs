@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::base::class::Class;
+use crate::postgres::archive::recipe::Op;
 use crate::postgres::archive::reframe::{BlockFinder, Place, ReframeError, Reframer, Want};
 use crate::postgres::archive::split::Block;
 use crate::repo::Error;
@@ -270,6 +271,19 @@ impl Makes for Arc<Dump> {
 }
 
 impl Database {
+    /// Whether its dump is stored as it was, in one object.
+    pub(super) fn is_plain(&self) -> Result<bool, Error> {
+        if self.info().split || self.info().objects != ["rest"] {
+            return Ok(false);
+        }
+        // The recipe has the last word: the version, the size of integers, and "all of the first object".
+        let mut all = Vec::new();
+        [Op::Object, Op::All].iter().for_each(|op| op.encode(&mut all));
+        let recipe = self.required("recipe")?;
+        let is_short = recipe.size == Some(2 + all.len() as u64);
+        Ok(is_short && self.small(&recipe)?.ends_with(&all))
+    }
+
     /// Where the data blocks stand.
     fn blocks(&self) -> Vec<Block> {
         self.info().blocks.iter().map(|b| Block { dump_id: b.dump_id, offset: b.offset }).collect()

@@ -66,7 +66,7 @@ impl OpenFile {
 
     /// The dump of a database.
     pub(super) fn dump(database: &Arc<Database>, cache: Arc<ReadCache>, form: Form) -> Result<Self, Error> {
-        if !database.info().split {
+        if database.is_plain()? {
             return Self::stored(database.reader().clone(), cache, &database.required("rest")?);
         }
         let (cancel, size) = (database.cancel().clone(), database.dump_len());

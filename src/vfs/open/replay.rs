@@ -30,6 +30,9 @@ pub trait Maker: Send {
     fn place(&mut self) -> Option<Self::Place>;
 }
 
+/// A place of a maker, and its offset.
+type Known<M> = Option<(u64, <M as Maker>::Place)>;
+
 /// Where makers come from.
 pub trait Makes: Send + Sync {
     /// What makes the bytes.
@@ -39,7 +42,7 @@ pub trait Makes: Send + Sync {
     /// A maker at a place.
     fn resume(&self, place: &<Self::Maker as Maker>::Place) -> Result<Self::Maker, Error>;
     /// The last place at or before `offset` that is known without any bytes made, and its offset.
-    fn known(&self, offset: u64) -> Result<Option<(u64, <Self::Maker as Maker>::Place)>, Error>;
+    fn known(&self, offset: u64) -> Result<Known<Self::Maker>, Error>;
 }
 
 /// A file that is made while it is read.

@@ -2,6 +2,8 @@
 //! threads, slightly out of order, and several readers may share an open file.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Readers of one open file that are told apart.
 const STREAMS: usize = 4;
@@ -29,6 +31,8 @@ pub struct Stream {
     planned: u64,
     /// Up to where they should.
     target: u64,
+    /// The front, for those who read ahead: what is behind it they need not read any more.
+    passed: Arc<AtomicU64>,
 }
 
 impl Streams {
@@ -43,12 +47,13 @@ impl Streams {
                     self.streams.remove(0);
                 }
                 let at = range.start;
-                Stream { began: at, front: at, seen: 0, planned: at, target: at }
+                Stream { began: at, front: at, seen: 0, planned: at, target: at, passed: Arc::default() }
             }
         };
         stream.seen = stream.seen.saturating_add(range.end - range.start);
         stream.began = stream.began.min(range.start);
         stream.front = stream.front.max(range.end);
+        stream.passed.store(stream.front, Ordering::Relaxed);
         stream.planned = stream.planned.max(stream.front);
         // Who jumps about near one place reads little of what he passes.
         let is_dense = stream.seen >= (stream.front - stream.began) / 2;
@@ -66,6 +71,11 @@ impl Stream {
     pub fn next_step(&self, step: u64, size: u64) -> Option<Range<u64>> {
         let end = (self.planned / step + 1).saturating_mul(step).min(size);
         (self.planned < end && (end <= self.target || end == size)).then_some(self.planned..end)
+    }
+
+    /// Behind what the reader asked for, now and later.
+    pub fn passed(&self) -> Arc<AtomicU64> {
+        self.passed.clone()
     }
 
     /// Notes that it is read up to `end`.

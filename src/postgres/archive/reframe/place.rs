@@ -104,8 +104,7 @@ impl BlockFinder {
             self.ints = Some(IntLayout::new(*size).ok_or("integers of an unusual size")?);
             at = 2;
         }
-        loop {
-            let Decoded::Op(op, len) = Op::decode(&self.ops[at..]) else { break };
+        while let Decoded::Op(op, len) = Op::decode(&self.ops[at..]) {
             let mut end = at + len;
             if let Op::Literal(n) | Op::Block(n) = op {
                 end += (n as usize).min(RECIPE_LITERAL_MAX);
