@@ -11,7 +11,7 @@ mod packed;
 mod source;
 mod store;
 
-pub use batch::{BatchReader, TakeChunk};
+pub use batch::{BatchReader, TakeChunk, Wanted};
 pub use chains::Copied;
 pub use chunk::ChunkReader;
 pub use content::ContentReader;
