@@ -51,8 +51,9 @@
 //! *Out*: [`vfs`] walks the tree; [`repo::read::ContentReader`] plans ahead over a content list,
 //! fetches groups of neighbouring segments, opens them on all cores, recomputes every chunk's id, and
 //! hands the bytes out in order. [`ops::restore_files`] walks the stored tree in order, reads contents
-//! with all cores, and writes through [`files::write`], which is what nothing gets past: it goes by
-//! single names below an open folder and follows no link.
+//! with all cores, those of small files in the order of their places in packs, and writes through
+//! [`files::write`], which is what nothing gets past: it goes by single names below an open folder and
+//! follows no link.
 //!
 //! A file of *WAL* goes neither way: [`ops::wal`] checks whose it is, and [`repo::wal`] makes one object of it, with one
 //! request, in a repository that was unlocked without its index ([`repo::Unlocked`]); a server waits for each.
