@@ -52,8 +52,9 @@
 //! *Out*: [`vfs`] walks the tree; [`repo::read::ContentReader`] plans ahead over a content list,
 //! fetches groups of neighbouring segments, opens them on all cores, recomputes every chunk's id, and
 //! hands the bytes out in order. [`ops::restore_files`] walks the stored tree in order, reads contents
-//! with all cores, and writes through [`files::write`], which is what nothing gets past: it goes by
-//! single names below an open folder and follows no link.
+//! with all cores, those of small files in the order of their places in packs, and writes through
+//! [`files::write`], which is what nothing gets past: it goes by single names below an open folder and
+//! follows no link.
 //!
 //! *Out, at any place*: [`vfs::View::open`] finds a place of stored content through its lists, of which only those
 //! on the way are read, takes the chunk out of its decoded segment, which a [`vfs::ReadCache`] keeps, and has a few

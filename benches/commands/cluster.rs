@@ -151,11 +151,13 @@ impl Stage {
             push.push(self.ours(vault, &["wal", "push", &format!("pg_wal/{name}")]));
             fetch.push(self.ours(vault, &["wal", "fetch", name, &target, "--system-id", &system]));
         }
-        bench.measure(PUSH, NAME, Run::new(self.one_by_one(&push)))?;
+        bench.measure(PUSH, NAME, Run::new(self.one_by_one(&push, None)))?;
         let mut rest = self.ours(vault, &["wal", "push"]);
         rest.args(all);
         run(Run::new(rest))?;
-        bench.measure(FETCH, NAME, Run::new(self.one_by_one(&fetch)))?;
+        // The server removes what it got before it asks for the next.
+        let removed = Some(target.as_str());
+        bench.measure(FETCH, NAME, Run::new(self.one_by_one(&fetch, removed)))?;
         if self.peer {
             let command = |arguments: &[&str]| {
                 let mut command = self.theirs(folder);
@@ -166,10 +168,10 @@ impl Stage {
                 .iter()
                 .map(|name| command(&["archive-push", &format!("{}/pg_wal/{name}", self.data().display())]))
                 .collect();
-            bench.measure(PUSH, PGBACKREST, Run::new(self.one_by_one(&push)))?;
+            bench.measure(PUSH, PGBACKREST, Run::new(self.one_by_one(&push, None)))?;
             let fetch: Vec<_> =
                 measured.iter().map(|name| command(&["archive-get", name, &target])).collect();
-            bench.measure(FETCH, PGBACKREST, Run::new(self.one_by_one(&fetch)))?;
+            bench.measure(FETCH, PGBACKREST, Run::new(self.one_by_one(&fetch, removed)))?;
         }
         fs::remove_dir_all(bench.path("fetched"))?;
         Ok(())
@@ -200,14 +202,16 @@ impl Stage {
         self.sql("TRUNCATE w").map(drop)
     }
 
-    /// A shell that runs these one after another, in the data folder, and stops at the first that fails.
-    fn one_by_one(&self, commands: &[Command]) -> Command {
+    /// A shell that runs these one after another, in the data folder, and stops at the first that fails. What
+    /// stands at `removed` is removed before each.
+    fn one_by_one(&self, commands: &[Command], removed: Option<&str>) -> Command {
         let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', "'\\''"));
         let line = |command: &Command| {
             let words = std::iter::once(command.get_program()).chain(command.get_args());
             words.map(quoted).collect::<Vec<_>>().join(" ")
         };
-        let script: Vec<String> = commands.iter().map(line).collect();
+        let remove = removed.map_or_else(String::new, |path| format!("rm -f {}\n", quoted(path.as_ref())));
+        let script: Vec<String> = commands.iter().map(|command| remove.clone() + &line(command)).collect();
         let mut shell = Command::new("sh");
         shell.arg("-ec").arg(script.join("\n")).current_dir(self.data());
         // As the commands themselves have it.

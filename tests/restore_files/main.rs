@@ -12,5 +12,6 @@ mod commands;
 mod hostile;
 mod in_place;
 mod kinds;
+mod order;
 mod sealed;
 mod tree;

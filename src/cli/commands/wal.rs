@@ -204,6 +204,7 @@ fn system_id(args: &FetchArgs, context: &Context) -> Result<u64, Failure> {
 /// in a group of its own, so that no signal for the server's children is one for it. That it cannot be
 /// started costs speed only.
 fn start_ahead(ahead: &Ahead, name: SegmentName, size: SegmentSize, count: usize, context: &Context) {
+    ahead.note(name);
     ahead.tidy(name, size, count);
     if !ahead.is_wanted(name, size, count) {
         return;

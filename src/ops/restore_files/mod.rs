@@ -1,7 +1,8 @@
 //! `restore files`: what a snapshot holds back into a folder. The plan is made entry by entry while
 //! the stored tree is walked in order, and carried out behind it: folders, links and special files by
-//! the walk itself, contents by all cores ([`write`]). A dry run walks the same way and touches
-//! nothing. Memory does not grow with the tree.
+//! the walk itself, contents by all cores ([`write`]), those of small files in the order in which they
+//! lie in the repository ([`window`]). A dry run walks the same way and touches nothing. Memory does not
+//! grow with the tree.
 //!
 //! What is right already is left alone, so a restore that was interrupted is run again to go on. That
 //! a file is right is found by reading it (`content`), unless its inode says that nobody can have
@@ -14,11 +15,13 @@ mod content;
 mod delete;
 mod filter;
 mod links;
+mod outlet;
 mod report;
 mod restore;
 mod seal;
 mod verify;
 mod walk;
+mod window;
 mod write;
 
 pub use report::{Action, Deaf, Observer, Report, Severity, Trouble};

@@ -7,16 +7,16 @@ use crossbeam_channel::Sender;
 
 use crate::base::class::Class;
 use crate::files::write::{Error as WriteError, Folder, Identity, Match};
-use crate::format::list::ListEntry;
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::ops::Error;
 use crate::ops::restore_files::Plan;
 use crate::ops::restore_files::content::Comparer;
 use crate::ops::restore_files::delete::{extras, is_mounted};
 use crate::ops::restore_files::links::{First, Known, Member};
+use crate::ops::restore_files::outlet::Outlet;
 use crate::ops::restore_files::report::{Action, Severity};
 use crate::ops::restore_files::walk::{Step, Walk};
-use crate::ops::restore_files::write::{Batch, FileWork, FolderWork, Job, link, made_of, plan};
+use crate::ops::restore_files::write::{Batch, FolderWork, Job, link, made_of};
 use crate::repo;
 
 /// A folder on the way.
@@ -49,16 +49,15 @@ enum Need {
 pub(super) struct Restore<'j, 'a> {
     job: &'j Job<'a>,
     plan: &'j Plan,
-    batches: Sender<Batch>,
-    batch: Batch,
+    outlet: Outlet<'j, 'a>,
     places: Vec<Place>,
     comparer: Comparer,
 }
 
 impl<'j, 'a> Restore<'j, 'a> {
     pub(super) fn new(job: &'j Job<'a>, plan: &'j Plan, batches: Sender<Batch>) -> Self {
-        let (batch, comparer) = (Batch::default(), Comparer::default());
-        Restore { job, plan, batches, batch, places: Vec::new(), comparer }
+        let (outlet, comparer) = (Outlet::new(job, batches), Comparer::default());
+        Restore { job, plan, outlet, places: Vec::new(), comparer }
     }
 
     /// Restores everything below the top, and the metadata of the top itself if it `is_new`.
@@ -81,7 +80,7 @@ impl<'j, 'a> Restore<'j, 'a> {
             }
             None => self.below()?,
         }
-        self.send()?;
+        self.outlet.flush()?;
         self.leave();
         Ok(())
     }
@@ -283,7 +282,7 @@ impl<'j, 'a> Restore<'j, 'a> {
             }
             Known::Waits => {
                 if job.links.are_many() {
-                    self.send()?;
+                    self.outlet.flush()?;
                     job.links.wait(job);
                 }
                 Ok(true)
@@ -292,7 +291,7 @@ impl<'j, 'a> Restore<'j, 'a> {
     }
 
     /// An entry that is no further name of a file.
-    fn first(&mut self, here: Here, mut node: Node, path: &[u8], need: Need) -> Result<(), Error> {
+    fn first(&mut self, here: Here, node: Node, path: &[u8], need: Need) -> Result<(), Error> {
         let job = self.job;
         let need = match self.confirm(&here, &node, path, need) {
             Ok(need) => need,
@@ -322,8 +321,7 @@ impl<'j, 'a> Restore<'j, 'a> {
             if let Some(group) = &node.meta.link_group {
                 job.links.begin(group);
             }
-            let content = std::mem::take(&mut node.content);
-            return self.file(work, node, content, path, action);
+            return self.outlet.file(work, node, path, action);
         }
         match work.folder.entry(&node.name, &node) {
             Ok(made) => match made_of(job, &work, path, action, made) {
@@ -375,37 +373,6 @@ impl<'j, 'a> Restore<'j, 'a> {
             self.job.links.end(group, Some(&First { identity, path: path.to_vec() }))?;
         }
         Ok(())
-    }
-
-    /// Hands the content of a file to those who write.
-    fn file(
-        &mut self,
-        folder: Arc<FolderWork>,
-        node: Node,
-        content: Vec<ListEntry>,
-        path: &[u8],
-        action: Action,
-    ) -> Result<(), Error> {
-        let job = self.job;
-        let file = FileWork::new(folder, node, path.to_vec(), action);
-        plan(job, &file, content, &mut |file, piece| {
-            if self.batch.is_full() {
-                self.send()?;
-            }
-            self.batch.add(file, piece);
-            Ok(())
-        })?;
-        file.release(job)
-    }
-
-    /// Hands over what is gathered.
-    fn send(&mut self) -> Result<(), Error> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        // If nobody takes it any more, those who did say why.
-        self.batches.send(batch).map_err(|_| repo::Error::Worker.into())
     }
 
     /// Removes what the last place has and the snapshot does not.

@@ -17,14 +17,15 @@ use crate::ops::Error;
 use crate::ops::restore_files::links::{First, Links, Member};
 use crate::ops::restore_files::report::{Action, Ledger, Severity};
 use crate::repo;
-use crate::repo::read::{BatchReader, ChunkReader, Entries};
+use crate::repo::index::Place;
+use crate::repo::read::{BatchReader, ChunkReader, Entries, Wanted};
 
 /// Plaintext of one batch, about.
 const BATCH_BYTES: u64 = 2 << 20;
 /// Files of one batch.
 const BATCH_FILES: usize = 256;
 /// Folders that one batch may hold open.
-const BATCH_FOLDERS: usize = 16;
+pub(super) const BATCH_FOLDERS: usize = 16;
 /// Zeros that are written at once.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -316,7 +317,7 @@ fn write_alone(job: &Job<'_>, member: &Member) -> Result<(), Error> {
         if batch.is_full() {
             batch.run(job, &mut reader)?;
         }
-        batch.add(file, piece);
+        batch.add(file, piece, None);
         Ok(())
     })?;
     batch.run(job, &mut reader)?;
@@ -384,7 +385,7 @@ pub(super) fn check_len(node: &Node, len: u64, path: &[u8]) -> Result<(), repo::
 #[derive(Default)]
 pub(super) struct Batch {
     parts: Vec<Part>,
-    chunks: Vec<(ChunkId, u32)>,
+    chunks: Vec<Wanted>,
     /// The part of each chunk and its place in the file.
     places: Vec<(usize, u64)>,
     bytes: u64,
@@ -399,15 +400,21 @@ struct Part {
 
 impl Batch {
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES || self.parts.len() >= BATCH_FILES || self.folders > BATCH_FOLDERS
+        self.has_share_of(1) || self.folders > BATCH_FOLDERS
+    }
+
+    /// Whether it has as much as `shares` batches should have, in however many folders.
+    pub(super) fn has_share_of(&self, shares: usize) -> bool {
+        self.bytes >= BATCH_BYTES * shares as u64 || self.parts.len() >= BATCH_FILES * shares
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Adds a piece. Those of one file come one after another.
-    pub(super) fn add(&mut self, file: &Arc<FileWork>, piece: Piece) {
+    /// Adds a piece, which is at `place` in the repository if that is known. Those of one file come one
+    /// after another.
+    pub(super) fn add(&mut self, file: &Arc<FileWork>, piece: Piece, place: Option<Place>) {
         if self.parts.last().is_none_or(|part| !Arc::ptr_eq(&part.file, file)) {
             let folder = self.parts.last().map(|part| &part.file.folder);
             self.folders += usize::from(folder.is_none_or(|folder| !Arc::ptr_eq(folder, &file.folder)));
@@ -417,7 +424,7 @@ impl Batch {
         match piece {
             Piece::Empty => (),
             Piece::Chunk { id, len, offset } => {
-                self.chunks.push((id, len));
+                self.chunks.push(Wanted { id, len, place });
                 self.places.push((self.parts.len() - 1, offset));
                 self.bytes += u64::from(len);
             }

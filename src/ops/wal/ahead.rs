@@ -1,6 +1,7 @@
 //! Fetching ahead: recovery asks for one segment after another, and most of the time that one takes is the
 //! start of a program and the way to the repository. A process of its own fetches what comes next into a
-//! private folder beside the file that was asked for; the next call moves it from there.
+//! private folder beside the file that was asked for; the next call moves it from there, and notes there how
+//! far recovery has come. The process keeps ahead of that ([`Course`]) until it is asked for nothing any more.
 //!
 //! One such process works in a folder at a time: it holds a lock there. Whole segments stand under
 //! their names there, with a mark of the repository they came from; while one is written it is called
@@ -13,10 +14,9 @@
 //! earlier one left is not used.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::base::clock::Cancel;
 use crate::base::id::hex;
 use crate::ops::Error;
+use crate::ops::wal::course::Course;
 use crate::ops::wal::fetch;
 use crate::postgres::wal::header::LONG_HEADER_LEN;
 use crate::postgres::wal::{SegmentHeader, SegmentName, SegmentSize, WalName};
@@ -35,14 +36,21 @@ const FOLDER: &str = ".kamba-vault-prefetch";
 const LOCK: &str = "lock";
 /// Asks that process to stop and to leave nothing.
 const STOP: &str = "stop";
+/// Names the segment that recovery asked for last, and the mark of the repository it was asked of.
+const ASKED: &str = "asked";
 /// Ends the names of segments that are being written.
 const PART: &str = ".part";
-/// Segments that are fetched at once: each takes its own length, stored and plain.
-const AT_ONCE: usize = 3;
+/// Segments that are fetched at once at most: each takes its own length, stored and plain.
+const AT_ONCE: u64 = 3;
+/// Bytes of segments that are fetched at once, unless a single one has more.
+const AT_ONCE_BYTES: u64 = 192 << 20;
 /// Where Linux tells one start of the machine from another (`random(4)`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// How often a wait for a segment that is on its way looks again.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often a wait for a segment that is on its way looks again, and one for how far recovery has come.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// After so many looks in vain, with nothing to fetch, the process ends: about a second. The next call starts
+/// another.
+const LOOKS_MAX: u32 = 1000;
 
 /// A folder of segments that were fetched ahead.
 #[derive(Clone, Debug)]
@@ -108,11 +116,23 @@ impl Ahead {
         whole.then_some(header.size)
     }
 
-    /// Whether a process should be started that fetches the `count` segments after `name`: when fewer than
-    /// half of them are there, and nobody is at it.
+    /// Whether a process should be started that fetches the `count` segments after `name`: when one of them is
+    /// not there, and nobody is at it.
     pub fn is_wanted(&self, name: SegmentName, size: SegmentSize, count: usize) -> bool {
-        let there = following(name, size, count).filter(|name| self.path(*name).exists()).count();
-        there * 2 < count && !self.is_busy()
+        following(name, size, count).any(|name| !self.path(name).exists()) && !self.is_busy()
+    }
+
+    /// Notes that recovery has come as far as `name`, for the process that fetches ahead.
+    pub fn note(&self, name: SegmentName) {
+        // Without the folder there is no such process.
+        let _ = fs::write(self.folder.join(ASKED), format!("{name} {}", self.mark));
+    }
+
+    /// The segment that recovery asked for last; `None` while that is being written.
+    fn asked(&self) -> Option<SegmentName> {
+        let asked = fs::read_to_string(self.folder.join(ASKED)).ok()?;
+        let (name, mark) = asked.split_once(' ')?;
+        SegmentName::parse(name).filter(|_| mark == self.mark)
     }
 
     /// Removes what is neither one of the `count` segments after `name` nor on its way.
@@ -137,8 +157,9 @@ impl Ahead {
         }
     }
 
-    /// Fetches the `count` segments after `name`, until the repository has no more. Does nothing if somebody
-    /// else is at it. To be called by a process of its own.
+    /// Fetches the `count` segments after `name`, and after whichever is asked for meanwhile, until the
+    /// repository has no more or nothing is asked for any more. Does nothing if somebody else is at it. To be
+    /// called by a process of its own.
     pub fn run(
         &self,
         repo: &Unlocked,
@@ -149,6 +170,7 @@ impl Ahead {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let fail = |source| Error::Output { what: self.folder.display().to_string(), source };
+        let Some(course) = Course::new(name, size, count) else { return Ok(()) };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(fail)?;
         let meta = fs::symlink_metadata(&self.folder).map_err(fail)?;
@@ -161,12 +183,12 @@ impl Ahead {
         for path in self.files().filter(|path| path.to_string_lossy().ends_with(PART)) {
             let _ = fs::remove_file(path);
         }
-        let missing = following(name, size, count).filter(|name| !self.path(*name).exists());
-        let queue = Mutex::new(missing.collect::<Vec<_>>().into_iter());
         let fetched = std::thread::scope(|scope| {
-            let work = || self.work(repo, system, &queue, cancel);
-            let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+            let work = || self.work(repo, system, &course).inspect_err(|_| course.end());
+            let at_once = (AT_ONCE_BYTES / size.bytes()).clamp(1, AT_ONCE);
+            let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+            self.lead(&course, cancel);
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(()))).collect()
         });
         if self.folder.join(STOP).exists() || self.files().next().is_none() {
             self.remove();
@@ -174,33 +196,53 @@ impl Ahead {
         fetched
     }
 
-    fn work(
-        &self,
-        repo: &Unlocked,
-        system: u64,
-        queue: &Mutex<std::vec::IntoIter<SegmentName>>,
-        cancel: &Cancel,
-    ) -> Result<(), Error> {
-        let next = || queue.lock().ok().and_then(|mut queue| queue.next());
-        while let Some(name) = next() {
+    /// Keeps the course ahead of recovery until it ends: by itself, or because somebody wishes it, or because
+    /// recovery goes another way or no further.
+    fn lead(&self, course: &Course, cancel: &Cancel) {
+        let mut last = self.asked();
+        let mut looks = 0;
+        while !course.is_over() && looks < LOOKS_MAX {
             if cancel.is_cancelled() || self.folder.join(STOP).exists() {
                 break;
+            }
+            match self.asked() {
+                Some(asked) if last != Some(asked) => {
+                    if !course.follow(asked) {
+                        break;
+                    }
+                    (last, looks) = (Some(asked), 0);
+                }
+                _ => looks = if course.is_idle() { looks + 1 } else { 0 },
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        course.end();
+    }
+
+    fn work(&self, repo: &Unlocked, system: u64, course: &Course) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        while let Some(name) = course.next() {
+            if self.path(name).exists() {
+                continue;
             }
             let part = self.part(name);
             let fail = |source| Error::Output { what: part.display().to_string(), source };
             // There before the fetch begins, so that a call for it waits.
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
-            let written = fetch::read(repo, system, WalName::Segment(name)).and_then(|bytes| match bytes {
-                Some(bytes) => std::io::Write::write_all(&mut file, &bytes).map(|()| true).map_err(fail),
-                None => Ok(false),
-            });
+            let written =
+                fetch::read(repo, system, WalName::Segment(name), &mut bytes).and_then(|is_there| {
+                    match is_there {
+                        true => file.write_all(&bytes).map(|()| true).map_err(fail),
+                        false => Ok(false),
+                    }
+                });
             match written {
                 Ok(true) => fs::rename(&part, self.path(name)).map_err(fail)?,
                 other => {
                     let _ = fs::remove_file(&part);
                     // Segments after one that is missing are of no use yet.
-                    while next().is_some() {}
+                    course.end();
                     other?;
                 }
             }
@@ -227,7 +269,7 @@ impl Ahead {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            !matches!(name.as_deref(), None | Some(LOCK | STOP))
+            !matches!(name.as_deref(), None | Some(LOCK | STOP | ASKED))
         })
     }
 

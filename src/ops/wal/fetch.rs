@@ -22,7 +22,10 @@ pub enum Fetched {
 
 /// Fetches `name` of the cluster `system` to the path `to`, which appears whole or not at all.
 pub fn fetch(repo: &Unlocked, system: u64, name: WalName, to: &Path) -> Result<Fetched, Error> {
-    let Some(bytes) = read(repo, system, name)? else { return Ok(Fetched::Absent) };
+    let mut bytes = Vec::new();
+    if !read(repo, system, name, &mut bytes)? {
+        return Ok(Fetched::Absent);
+    }
     write_whole(&bytes, to)?;
     let size = match name {
         WalName::Segment(_) => SegmentHeader::read(&bytes).ok().map(|header| header.size),
@@ -31,16 +34,17 @@ pub fn fetch(repo: &Unlocked, system: u64, name: WalName, to: &Path) -> Result<F
     Ok(Fetched::Written(size))
 }
 
-/// Reads `name` of the cluster `system`; `None` if there is none. A segment is what its name says.
-pub fn read(repo: &Unlocked, system: u64, name: WalName) -> Result<Option<Vec<u8>>, Error> {
-    let Some((body, bytes)) = wal::get(repo, system, &name.to_string())? else { return Ok(None) };
+/// Reads `name` of the cluster `system` into `bytes`, whose memory is used again; `false` if there is none. A
+/// segment is what its name says. What an error leaves in `bytes` is no part of any file.
+pub fn read(repo: &Unlocked, system: u64, name: WalName, bytes: &mut Vec<u8>) -> Result<bool, Error> {
+    let Some(body) = wal::get_into(repo, system, &name.to_string(), bytes)? else { return Ok(false) };
     if body.file != name.to_string() || body.system != system {
         return Err(refused(format!("the repository gave {} for {name}", body.file), None));
     }
     if let WalName::Segment(segment) | WalName::Partial(segment) = name {
         let fail =
             |reason: String| refused(format!("{name} in the repository is no such segment: {reason}"), None);
-        let header = SegmentHeader::read(&bytes).map_err(|e| fail(e.to_string()))?;
+        let header = SegmentHeader::read(bytes).map_err(|e| fail(e.to_string()))?;
         header.belongs_to(segment).map_err(|e| fail(e.to_string()))?;
         if header.system != system {
             return Err(fail(format!("it is of cluster {}", header.system)));
@@ -53,7 +57,7 @@ pub fn read(repo: &Unlocked, system: u64, name: WalName) -> Result<Option<Vec<u8
             )));
         }
     }
-    Ok(Some(bytes))
+    Ok(true)
 }
 
 /// Writes `bytes` beside `to` and renames. PostgreSQL makes durable itself what it keeps. What a kill leaves

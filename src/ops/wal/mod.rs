@@ -4,6 +4,7 @@
 
 pub mod ahead;
 pub mod batch;
+mod course;
 pub mod fetch;
 pub mod push;
 pub mod ranges;

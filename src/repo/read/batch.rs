@@ -16,6 +16,17 @@ use crate::repo::read::ChunkReader;
 use crate::repo::read::chunk::LoadedPack;
 use crate::repo::read::content::{GROUP_LOCAL, GROUP_PLAIN, GROUP_REMOTE};
 
+/// A chunk that is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its id.
+    pub id: ChunkId,
+    /// Its length in bytes, as its list says.
+    pub len: u32,
+    /// One of its places, if the caller looked it up already; it is looked up otherwise.
+    pub place: Option<Place>,
+}
+
 /// Takes what became of the chunk with this number; an error stops the reading.
 pub type TakeChunk<'t, E> = &'t mut dyn FnMut(usize, Result<&[u8], Error>) -> Result<(), E>;
 
@@ -49,7 +60,7 @@ impl BatchReader {
     }
 
     /// Hands out each of `chunks`, in order, with the length that its list says.
-    pub fn read<E>(&mut self, chunks: &[(ChunkId, u32)], each: TakeChunk<'_, E>) -> Result<(), E> {
+    pub fn read<E>(&mut self, chunks: &[Wanted], each: TakeChunk<'_, E>) -> Result<(), E> {
         let mut at = 0;
         let mut ahead = None;
         while at < chunks.len() {
@@ -60,7 +71,7 @@ impl BatchReader {
                     at = end;
                 }
                 None => {
-                    each(at, self.alone.read(&self.reader, chunks[at]))?;
+                    each(at, self.alone.read(&self.reader, &chunks[at]))?;
                     at += 1;
                 }
             }
@@ -69,33 +80,42 @@ impl BatchReader {
     }
 
     /// The chunks from the first on that can be fetched at once; none if its place is not known, or
-    /// of no use. `ahead` are the places of the next chunk, if they are known already.
-    fn run(&self, chunks: &[(ChunkId, u32)], ahead: &mut Option<Vec<Place>>) -> Option<Run> {
+    /// of no use. `ahead` is a place of the next chunk, if one is known already.
+    fn run(&self, chunks: &[Wanted], ahead: &mut Option<Place>) -> Option<Run> {
         let most = if self.reader.repo().backend().is_local() { GROUP_LOCAL } else { GROUP_REMOTE };
-        let (first, first_len) = chunks.first()?;
-        let places = ahead.take().map_or_else(|| self.reader.places(first), Ok).ok()?;
-        let place = *places.first()?;
+        let first = chunks.first()?;
+        let known = ahead.take().or(first.place);
+        let place = known.or_else(|| self.reader.places(&first.id).ok()?.first().copied())?;
         let pack = self.reader.pack(place.pack).ok()?;
         // A delta is read by itself: its bases lie elsewhere.
         let is_whole = |segment: &&Segment| segment.depth == 0;
         let segment = pack.info.segments.get(place.segment as usize).filter(is_whole)?;
         let mut run = Run { places: vec![place], range: segment.range(), pack: pack.clone() };
-        let mut plain = u64::from(*first_len);
+        let mut plain = u64::from(first.len);
         let mut last = place;
-        for (id, len) in &chunks[1..] {
-            plain += u64::from(*len);
-            if plain > GROUP_PLAIN || run.range.end - run.range.start >= most {
-                break;
-            }
-            let Ok(places) = self.reader.places(id) else { break };
-            let goes_on = |p: &&Place| {
+        for chunk in &chunks[1..] {
+            plain += u64::from(chunk.len);
+            let goes_on = |p: &Place| {
                 p.pack == last.pack && (p.segment == last.segment || p.segment == last.segment + 1)
             };
-            let next = places.iter().find(goes_on).copied();
-            let segment =
-                next.and_then(|next| pack.info.segments.get(next.segment as usize).filter(is_whole));
-            let (Some(next), Some(segment)) = (next, segment) else {
-                *ahead = Some(places);
+            let next = match chunk.place.filter(goes_on) {
+                Some(next) => next,
+                None => {
+                    // Another copy of it may lie where this one goes on.
+                    let Ok(places) = self.reader.places(&chunk.id) else { break };
+                    let Some(next) = places.iter().copied().find(goes_on) else {
+                        *ahead = places.first().copied();
+                        break;
+                    };
+                    next
+                }
+            };
+            // What lies in the last segment is opened with it, however long the run is.
+            let is_full = plain > GROUP_PLAIN || run.range.end - run.range.start >= most;
+            let ends = is_full && next.segment != last.segment;
+            let segment = pack.info.segments.get(next.segment as usize).filter(is_whole);
+            let Some(segment) = segment.filter(|_| !ends) else {
+                *ahead = Some(next);
                 break;
             };
             run.range.end = segment.range().end;
@@ -109,7 +129,7 @@ impl BatchReader {
     fn read_run<E>(
         &mut self,
         run: &Run,
-        chunks: &[(ChunkId, u32)],
+        chunks: &[Wanted],
         from: usize,
         each: TakeChunk<'_, E>,
     ) -> Result<(), E> {
@@ -122,12 +142,13 @@ impl BatchReader {
             let count = run.places[at..].iter().take_while(|place| place.segment == segment).count();
             let plain = if fetched { open(reader, run, segment, sealed, scratch) } else { None };
             let these = chunks[at..at + count].iter().zip(&run.places[at..]);
-            for (number, (&(id, len), place)) in (at..).zip(these) {
-                let found = plain
-                    .and_then(|plain| reader.checked(&run.pack, *place, ChunkKind::Data, &id, plain).ok());
+            for (number, (wanted, place)) in (at..).zip(these) {
+                let found = plain.and_then(|plain| {
+                    reader.checked(&run.pack, *place, ChunkKind::Data, &wanted.id, plain).ok()
+                });
                 match found {
-                    Some(chunk) => each(from + number, of_length(id, len, chunk))?,
-                    None => each(from + number, alone.read(reader, (id, len)))?,
+                    Some(chunk) => each(from + number, of_length(wanted, chunk))?,
+                    None => each(from + number, alone.read(reader, wanted))?,
                 }
             }
             at += count;
@@ -137,10 +158,10 @@ impl BatchReader {
 }
 
 impl Alone {
-    fn read(&mut self, reader: &ChunkReader, (id, len): (ChunkId, u32)) -> Result<&[u8], Error> {
+    fn read(&mut self, reader: &ChunkReader, wanted: &Wanted) -> Result<&[u8], Error> {
         self.chunk.clear();
-        reader.append_chunk(ChunkKind::Data, &id, &mut self.scratch, &mut self.chunk)?;
-        of_length(id, len, &self.chunk)
+        reader.append_chunk(ChunkKind::Data, &wanted.id, &mut self.scratch, &mut self.chunk)?;
+        of_length(wanted, &self.chunk)
     }
 }
 
@@ -159,9 +180,10 @@ fn open<'s>(
 }
 
 /// A list can lie about a chunk's length.
-fn of_length(id: ChunkId, len: u32, chunk: &[u8]) -> Result<&[u8], Error> {
-    if chunk.len() == len as usize {
+fn of_length<'c>(wanted: &Wanted, chunk: &'c [u8]) -> Result<&'c [u8], Error> {
+    if chunk.len() == wanted.len as usize {
         return Ok(chunk);
     }
+    let id = wanted.id;
     Err(Error::damaged("a content list", format!("chunk {id} has another length than its list says")))
 }

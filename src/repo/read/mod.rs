@@ -12,7 +12,7 @@ mod segments;
 mod source;
 mod store;
 
-pub use batch::{BatchReader, TakeChunk};
+pub use batch::{BatchReader, TakeChunk, Wanted};
 pub use chains::Copied;
 pub use chunk::{ChunkReader, LoadedPack};
 pub use content::ContentReader;

@@ -11,6 +11,7 @@ mod seal;
 pub mod spool;
 
 pub use catalogue::{Catalogue, Listing, Stored, list, read_all};
+use open::open_into;
 pub use open::{Head, open_head, open_whole};
 pub use seal::build;
 
@@ -89,10 +90,21 @@ fn compare(repo: &Unlocked, file: &WalFile<'_>, id: ChunkId, taken: storage::Err
 /// Fetches a file, every byte verified; `None` if the repository has none of this name. The repository was
 /// unlocked, so that answer is about this very repository.
 pub fn get(repo: &Unlocked, system: u64, file: &str) -> Result<Option<(WalBody, Vec<u8>)>, Error> {
+    let mut plain = Vec::new();
+    Ok(get_into(repo, system, file, &mut plain)?.map(|body| (body, plain)))
+}
+
+/// The same into `plain`, whose memory is used again. Nothing in it is verified unless the file was there.
+pub fn get_into(
+    repo: &Unlocked,
+    system: u64,
+    file: &str,
+    plain: &mut Vec<u8>,
+) -> Result<Option<WalBody>, Error> {
     repo.keys().may_read(PackKind::Data)?;
     let name = object_name(repo, system, file);
     match repo.backend().get(&name, WAL_OBJECT_MAX) {
-        Ok(bytes) => open_whole(repo, &name, file, &bytes).map(Some),
+        Ok(object) => open_into(repo, &name, file, &object, plain).map(Some),
         Err(e) if e.kind == ErrorKind::NotFound => still_there(repo).map(|()| None),
         Err(e) => Err(e.into()),
     }

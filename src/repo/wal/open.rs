@@ -62,6 +62,19 @@ pub fn open_whole(
     file: &str,
     object: &[u8],
 ) -> Result<(WalBody, Vec<u8>), Error> {
+    let mut plain = Vec::new();
+    open_into(repo, name, file, object, &mut plain).map(|body| (body, plain))
+}
+
+/// The same with the file's bytes in `plain`, whose memory is used again. After an error nothing in it is
+/// verified.
+pub(super) fn open_into(
+    repo: &Unlocked,
+    name: &str,
+    file: &str,
+    object: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<WalBody, Error> {
     let damaged = |reason: String| Error::damaged(format!("{name}, which holds {file},"), reason);
     let (head, frames) = object
         .split_at_checked(HEAD_LEN)
@@ -76,11 +89,11 @@ pub fn open_whole(
     }
     let secret = repo.keys().open_wal_key(name, &head.header, &head.wrapped);
     let key = AeadKey::new(&secret.map_err(|e| of_file(e, name, file))?);
-    let plain = open_frames(&key, &head.header, &head.body, frames).map_err(damaged)?;
-    if repo.keys().chunk_id(ChunkKind::Data, &plain) != head.body.id {
+    open_frames(&key, &head.header, &head.body, frames, plain).map_err(damaged)?;
+    if repo.keys().chunk_id(ChunkKind::Data, plain) != head.body.id {
         return Err(damaged("its plaintext does not match its id".into()));
     }
-    Ok((head.body, plain))
+    Ok(head.body)
 }
 
 /// Damage of an object, with the file that it holds.
@@ -93,15 +106,22 @@ fn of_file(error: Error, name: &str, file: &str) -> Error {
     }
 }
 
-/// The file that the frames and the zeros after them are.
+/// The file that the frames and the zeros after them are, as all that `plain` holds then.
 pub(super) fn open_frames(
     key: &AeadKey,
     header: &[u8; 64],
     body: &WalBody,
     frames: &[u8],
-) -> Result<Vec<u8>, String> {
+    plain: &mut Vec<u8>,
+) -> Result<(), String> {
     // Within its limit, or the description would not have been read (I-9).
-    let mut plain = vec![0; usize::try_from(body.len).map_err(|e| e.to_string())?];
+    let len = usize::try_from(body.len).map_err(|e| e.to_string())?;
+    plain.truncate(len);
+    match plain.is_empty() {
+        // Zeroed pages come cheaper than those that are filled.
+        true => *plain = vec![0; len],
+        false => plain.resize(len, 0),
+    }
     let mut sealed = Vec::with_capacity(body.frames.len());
     let mut rest = frames;
     for (number, frame) in body.frames.iter().enumerate() {
@@ -109,18 +129,14 @@ pub(super) fn open_frames(
         sealed.push((number, frame.coding, own));
         rest = after;
     }
-    let framed = plain.get_mut(..body.framed_len() as usize).ok_or("it has more frames than bytes")?;
+    let (framed, zeros) =
+        plain.split_at_mut_checked(body.framed_len() as usize).ok_or("it has more frames than bytes")?;
+    zeros.fill(0);
     let jobs: Vec<_> = sealed.into_iter().zip(framed.chunks_mut(body.frame_len as usize)).collect();
-    jobs.into_par_iter().try_for_each_init(
-        Scratch::default,
-        |scratch, ((number, coding, sealed), out)| {
-            let place = Place { header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
-            scratch
-                .open(key, place, coding, sealed, out)
-                .map_err(|reason| format!("frame {number}: {reason}"))
-        },
-    )?;
-    Ok(plain)
+    jobs.into_par_iter().try_for_each_init(Scratch::default, |scratch, ((number, coding, sealed), out)| {
+        let place = Place { header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
+        scratch.open(key, place, coding, sealed, out).map_err(|reason| format!("frame {number}: {reason}"))
+    })
 }
 
 /// What a thread keeps from frame to frame.

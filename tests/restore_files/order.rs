@@ -1,0 +1,56 @@
+//! Files that were stored in another order than that of their names: each segment is read about once.
+
+use std::fs;
+use std::sync::Arc;
+
+use kamba_vault::format::name::DATA;
+use kamba_vault::format::node::{Node, NodeType};
+use kamba_vault::storage::{Backend, Op, Record};
+
+use crate::support::{self, Vault, noise};
+use crate::tree::{commit, meta, restore, to};
+
+/// Many more than one batch has.
+const FILES: u64 = 2000;
+const LEN: usize = 5000;
+
+/// The name of the file that comes as the `number`-th: neighbours have names far apart.
+fn name(number: u64) -> String {
+    format!("{:04}", number * 617 % FILES)
+}
+
+#[test]
+fn files_stored_in_any_order_are_read_about_once() {
+    let vault = Vault::new();
+    let session = support::begin(&vault.repo).unwrap();
+    let node = |number| {
+        let content = support::store(&session, &noise(number, LEN)).unwrap().entries;
+        Node { meta: meta(0o600), ..Node::with_content(name(number), NodeType::File, content).unwrap() }
+    };
+    let mut nodes: Vec<Node> = (0..FILES).map(node).collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let listing = support::listing(&session, &nodes).unwrap();
+    let folder = Node { meta: meta(0o700), ..Node::with_children("base", NodeType::Directory, listing) };
+    let children = support::listing(&session, &[folder]).unwrap();
+    let id = commit(&vault.repo, session, children, "/srv");
+
+    let record = Arc::new(Record::new(vault.memory.clone()));
+    let backend: Arc<dyn Backend> = record.clone();
+    let cache = support::folder();
+    let repo = support::open(&backend, cache.path());
+    let temp = support::folder();
+    record.clear();
+    restore(&repo, &id, &to(&temp.path().join("target")));
+    for number in 0..FILES {
+        let found = fs::read(temp.path().join("target/base").join(name(number))).unwrap();
+        assert!(found == noise(number, LEN), "{number}");
+    }
+    let is_data = |name: &str| name.starts_with(DATA);
+    let calls = record.calls();
+    let reads = calls.iter().filter(|call| call.op == Op::GetRange && is_data(&call.name));
+    let fetched: u64 = reads.map(|call| call.amount).sum();
+    let held = FILES * LEN as u64;
+    // What several batches share is read by each; the noise does not shrink.
+    assert!(fetched >= held, "{fetched} of {held} bytes");
+    assert!(fetched < held + held / 4, "{fetched} bytes were read for {held}");
+}
