@@ -35,8 +35,11 @@ What is where:
   by-tag/TAG/TIME-ID        likewise for each tag
   by-database/NAME/TIME-ID  links to each dump of a database
 
-New snapshots appear by themselves. Nothing can be changed. Without --allow-other only the user who mounted
-can look, and sees all of it, whatever the modes say; with it everybody can, as the modes allow.";
+Links to snapshots point into snapshots/. A database's folder has its dump (database.dump, and
+database.seekable.dump for pg_restore -j), schema.sql, and its tables as .copy and as .csv; how long a
+.csv is shows when it was read, and as 0 before. New snapshots appear by themselves, and nothing can be
+changed. Without --allow-other only the user who mounted can look, and sees all of it, whatever the modes
+say; with it everybody can, as modes and ACLs allow.";
 
 /// The line by which a process in the background says that it has mounted.
 const MOUNTED: &str = "mounted";
