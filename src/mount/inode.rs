@@ -156,3 +156,68 @@ fn hashed(kind: &[u8; 4], above: u64, name: &[u8]) -> (u64, u64) {
     // Programs that count in signed numbers see no negative ones.
     (u64::from_le_bytes(*first) >> 1, u64::from_le_bytes(*second))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn child(parent: u64, at: u32, link: u64) -> Inode {
+        Inode { parent, what: What::Child { root: TOP, page: 0, at, link, of_database: false } }
+    }
+
+    #[test]
+    fn a_parent_stays_as_long_as_what_was_found_in_it() {
+        let mut inodes = Inodes::new(What::Spot(Spot::Top));
+        let folder = inodes.look_up(number_of(TOP, b"a"), child(TOP, 0, 0));
+        let file = inodes.look_up(number_of(folder, b"b"), child(folder, 0, 0));
+        assert_eq!(inodes.look_up(number_of(folder, b"b"), child(folder, 0, 0)), file);
+        inodes.forget(folder, 1);
+        assert!(inodes.get(folder).is_some());
+        inodes.forget(file, 1);
+        assert_eq!(inodes.get(file).unwrap().parent, folder);
+        inodes.forget(file, 1);
+        assert!(inodes.get(file).is_none() && inodes.get(folder).is_none());
+        inodes.forget(TOP, 1_000);
+        assert!(inodes.get(TOP).is_some() && inodes.records.len() == 1);
+    }
+
+    #[test]
+    fn a_chain_of_any_depth_is_forgotten() {
+        let mut inodes = Inodes::new(What::Spot(Spot::Top));
+        let mut parent = TOP;
+        for _ in 0..200_000 {
+            let number = inodes.look_up(number_of(parent, b"x"), child(parent, 0, 0));
+            if parent != TOP {
+                inodes.forget(parent, 1);
+            }
+            parent = number;
+        }
+        inodes.forget(parent, 1);
+        assert_eq!(inodes.records.len(), 1);
+    }
+
+    #[test]
+    fn two_things_never_share_a_number() {
+        let mut inodes = Inodes::new(What::Spot(Spot::Top));
+        for (at, wanted) in [5, 5, 5, 0, u64::MAX, u64::MAX].into_iter().enumerate() {
+            let inode = child(TOP, at as u32, 0);
+            let number = inodes.look_up(wanted, inode.clone());
+            assert_eq!(inodes.look_up(wanted, inode), number);
+        }
+        assert_eq!(inodes.records.len(), 7);
+        assert!(inodes.get(TOP).is_some_and(|top| matches!(top.what, What::Spot(Spot::Top))));
+    }
+
+    #[test]
+    fn names_of_one_file_share_a_number_and_those_of_two_do_not() {
+        let mut inodes = Inodes::new(What::Spot(Spot::Top));
+        let (number, link) = number_of_links(TOP, b"group");
+        let first = inodes.look_up(number, child(TOP, 0, link));
+        assert_eq!(inodes.look_up(number, child(TOP, 9, link)), first);
+        assert_ne!(inodes.look_up(number, child(TOP, 9, link ^ 2)), first);
+        // The kernel was told of it twice.
+        inodes.forget(first, 1);
+        assert!(inodes.get(first).is_some());
+    }
+}
