@@ -13,10 +13,14 @@ mod maker;
 #[allow(dead_code, reason = "made for the tests of the command line, which need more of it")]
 mod program;
 
+#[path = "../support/servers/mod.rs"]
+mod servers;
+
 mod damage;
 mod database;
 mod ending;
 mod folders;
+mod network;
 mod readers;
 mod scene;
 mod tools;
