@@ -119,6 +119,32 @@ fn a_database_is_restored_and_looked_into_from_the_mount() {
 }
 
 #[test]
+fn what_is_asked_for_is_read_and_nothing_else() {
+    let stage = Stage::new();
+    let large = b"CREATE TABLE large AS
+        SELECT i, sha512(i::text::bytea) AS a, sha512((-i)::text::bytea) AS b FROM generate_series(1, 150000) i;";
+    stage.server("shop").run(large).unwrap();
+    stage.run(&["snapshot", "db", "--dbname", "shop"]).text();
+    let (mounted, top) = stage.mounted();
+    let all = crate::program::files(&stage.scene.path("repository/data"));
+    let all: u64 = all.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(all > 20 << 20, "{all}");
+    let mut read = mounted.read();
+    let mut took = |arguments: &[&str]| {
+        let file = top.join("shop/database.seekable.dump");
+        output(stage.tool(Program::PgRestore).args(arguments).arg(file));
+        let before = std::mem::replace(&mut read, mounted.read());
+        read - before
+    };
+    let list = took(&["-l"]);
+    assert!(list < all / 4, "{list} of {all}");
+    let table = took(&["-a", "-t", "customers", "-f", "-"]);
+    assert!(table < all / 4, "{table} of {all}");
+    let whole = took(&["-a", "-t", "large", "-f", "-"]);
+    assert!(whole > all / 2, "{whole} of {all}");
+}
+
+#[test]
 fn tables_are_text_and_csv() {
     let stage = Stage::new();
     stage.run(&["snapshot", "db", "--dbname", "shop"]).text();

@@ -99,6 +99,12 @@ impl Mounted {
         status.unwrap().code()
     }
 
+    /// Bytes that it has read, from the repository above all.
+    pub fn read(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.process.id())).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
     /// Bytes of memory it has taken at most.
     pub fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -40,6 +40,10 @@ fn a_tree_is_what_it_was() {
     let again = looked(&scene.latest());
     let inodes = |look: &Look| look.values().map(|seen| seen.inode).collect::<Vec<_>>();
     assert_eq!(inodes(&seen), inodes(&again));
+    let space = rustix::fs::statvfs(&mounted.at).unwrap();
+    let bytes: u64 = before.values().filter(|seen| seen.kind.is_file()).map(|seen| seen.size).sum();
+    assert!(space.f_blocks * space.f_frsize > 0 && space.f_blocks * space.f_frsize <= bytes + 4096);
+    assert_eq!((space.f_bfree, space.f_namemax), (0, 255));
     // Every name of an entry has its number, and no other entry has.
     let files: BTreeSet<u64> = again.values().map(|seen| seen.inode).collect();
     let names: usize = again.values().filter(|seen| seen.names == 1).count();
