@@ -7,6 +7,18 @@ use crate::postgres::sql::quoted_len;
 /// Bytes of a field that are held back until it is known whether it needs quotes.
 const HELD_MAX: usize = 1 << 20;
 
+/// Bytes at which a field ends or is not written as it is.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let bytes = b"\t\n\r\\,\"";
+    let mut at = 0;
+    while at < bytes.len() {
+        stops[bytes[at] as usize] = true;
+        at += 1;
+    }
+    stops
+};
+
 /// The names of the columns that a dump's COPY statement lists; `None` if it is no such statement.
 pub fn columns(copy_stmt: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut rest = copy_stmt.strip_prefix(b"COPY ")?.strip_suffix(b" FROM stdin;\n")?;
@@ -148,6 +160,14 @@ impl Converter {
             if self.quotes == Quotes::Unknown && self.field.len() >= HELD_MAX {
                 return Stop::Long;
             }
+            if let Some(len) = self.plain_field(input) {
+                let (field, rest) = input.split_at(len);
+                out.extend_from_slice(field);
+                self.at_row_start = rest.first() == Some(&b'\n');
+                out.push(if self.at_row_start { b'\n' } else { b',' });
+                *input = &rest[1..];
+                continue;
+            }
             if self.is_escaped {
                 self.escaped(byte, out);
                 *input = &input[1..];
@@ -178,6 +198,16 @@ impl Converter {
             }
         }
         Stop::More
+    }
+
+    /// Length of the field that begins here, if it ends in `input` and is written as it is: most are.
+    fn plain_field(&self, input: &[u8]) -> Option<usize> {
+        let at_start = self.quotes == Quotes::Unknown && self.field.is_empty();
+        if !at_start || self.is_null || self.is_escaped {
+            return None;
+        }
+        let stop = input.iter().position(|b| STOPS[usize::from(*b)])?;
+        (stop > 0 && matches!(input[stop], b'\t' | b'\n')).then_some(stop)
     }
 
     /// Settles the question of a long field.

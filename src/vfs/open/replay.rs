@@ -1,4 +1,4 @@
-//! Reading at any place what can only be made from a place on: a few makers stand where readers are, and
+//! Reading at any place what can only be made from a place on: makers stand where readers are, and
 //! places on the way are kept, from which another can go on.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard};
 use crate::base::clock::Cancel;
 use crate::repo::Error;
 
-/// Makers of one open file: a reader, and a few that look here and there.
-const CURSORS: usize = 4;
+/// Makers of one open file: that of a reader in order, and one that looks here and there.
+const CURSORS: usize = 2;
 /// Bytes behind a maker that stay at hand: requests of one reader come out of order.
 const BEHIND: usize = 1 << 20;
 /// Bytes that a maker rather passes over than that another begins elsewhere.
@@ -125,7 +125,7 @@ impl<S: Makes> Replay<S> {
             } else {
                 state.keep_place(at, &mut cursor.maker);
             }
-            if cursor.made.len() > 2 * BEHIND + STEP {
+            if cursor.made.len() > BEHIND + STEP {
                 // What comes before the wanted bytes, as far as it is not at hand for others.
                 let passed = at.min(offset).saturating_sub(cursor.begin);
                 let spare = cursor.made.len().saturating_sub(BEHIND).min(passed as usize);
