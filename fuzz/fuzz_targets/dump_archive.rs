@@ -6,6 +6,7 @@
 
 use kamba_vault::postgres::archive::clean::patch_for_clean;
 use kamba_vault::postgres::archive::name;
+use kamba_vault::postgres::archive::reframe::Filter;
 use kamba_vault::postgres::archive::schema::schema_sql;
 use kamba_vault::postgres::archive::seekable::patch_head;
 use kamba_vault::postgres::archive::select::Selection;
@@ -128,7 +129,8 @@ fn any_recipe(recipe: &[u8]) {
 }
 
 fn follow(parts: &Parts, recipe: &[u8]) {
-    for filter in [None, Some(Box::new(|id: u32| id.is_multiple_of(2)) as Box<dyn FnMut(u32) -> bool>)] {
+    let even = || Box::new(|id: u32| id.is_multiple_of(2)) as Filter<'_>;
+    for filter in [None, Some(even())] {
         match parts.join(recipe, filter) {
             Ok((out, _)) => assert!(out.len() <= parts.most(recipe.len())),
             Err(error) => assert!(!error.to_string().is_empty()),

@@ -17,10 +17,11 @@ use kamba_vault::format::header::Kind;
 use kamba_vault::format::index;
 use kamba_vault::format::list::ListEntry;
 use kamba_vault::format::name::{CONFIG, KEYS, SIGNERS, root_name};
+use kamba_vault::format::node::NodeType;
 use kamba_vault::format::root::SnapshotKind;
 use kamba_vault::repo::read::ChunkReader;
 use kamba_vault::repo::{self, Repository, index as repo_index, roots};
-use kamba_vault::vfs::{Entry, EntryKind, ReadCache, View};
+use kamba_vault::vfs::{Children, Entry, EntryKind, Folder, ReadCache, View};
 
 use crate::forge::{Forge, stored};
 use crate::input::Input;
@@ -167,6 +168,7 @@ impl Look<'_> {
         level: usize,
         is_odd: bool,
     ) -> Result<(), repo::Error> {
+        self.pages(folder).unwrap_or_else(|error| told(&error));
         let mut listing = self.view.list(folder)?;
         let mut last: Option<Vec<u8>> = None;
         while let Some(entry) = self.view.next(&mut listing)? {
@@ -195,6 +197,32 @@ impl Look<'_> {
             }
             self.file(&entry);
             path.truncate(len);
+        }
+        Ok(())
+    }
+
+    /// The same folder by pages, as a mount reads it: whoever goes through a sound listing finds each name, and
+    /// of an unsound one no page is more than its chunk holds.
+    fn pages(&self, folder: &Entry) -> Result<(), repo::Error> {
+        let Some(node) = folder.node().filter(|node| node.kind == NodeType::Directory) else { return Ok(()) };
+        let reader = self.view.reader();
+        let pages = Folder::new(reader, node.children.clone())?;
+        let mut children = Children::new(node.children.clone());
+        let mut names = Vec::new();
+        let sound = loop {
+            match children.next(reader) {
+                Ok(Some(_)) if names.len() == ENTRIES => break false,
+                Ok(Some(node)) => names.push(node.name),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        for name in names {
+            let found = pages.find(&name, &mut |number| pages.read(reader, number));
+            assert!(!sound || matches!(found, Ok(Some(_))), "a name is not found on its page");
+        }
+        for number in 0..=pages.pages().min(ENTRIES) {
+            pages.read(reader, number).map_or_else(|error| told(&error), drop);
         }
         Ok(())
     }

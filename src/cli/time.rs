@@ -32,6 +32,7 @@ pub fn rfc3339(time: Timestamp) -> String {
 
 /// `2026-11-22T02-00-20Z`: in UTC, for names of files. Without colons, which other systems do not take in
 /// names, and which rsync and scp take for the end of a host's.
+#[cfg(feature = "mount")]
 pub fn file_name(time: Timestamp) -> String {
     match JiffTimestamp::from_nanosecond(time.0.into()) {
         Ok(at) => at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string(),
