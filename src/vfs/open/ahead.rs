@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -57,16 +58,35 @@ pub enum Job {
     },
 }
 
-/// The threads.
+/// Those who read ahead.
 #[derive(Default)]
 pub struct Ahead {
-    jobs: OnceLock<Option<Sender<Job>>>,
+    pool: OnceLock<Pool>,
+}
+
+/// The threads. They end with it.
+struct Pool {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // Closing the queue ends them.
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // It may be one of them that held the cache last.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
 }
 
 impl Ahead {
     /// Whether the threads were started.
     pub fn has_begun(&self) -> bool {
-        self.jobs.get().is_some()
+        self.pool.get().is_some()
     }
 
     /// How far ahead of a reader is read, with a cache of `limit` bytes.
@@ -82,26 +102,28 @@ impl Ahead {
 
     /// Has something read; `false` if there is too much to do already.
     pub fn push(&self, job: Job, is_local: bool) -> bool {
-        let jobs = self.jobs.get_or_init(|| start(is_local));
-        jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
+        let pool = self.pool.get_or_init(|| Pool::start(is_local));
+        pool.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
     }
 }
 
-/// Starts the threads. They end when the cache is gone.
-fn start(is_local: bool) -> Option<Sender<Job>> {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let threads = if is_local { cores } else { cores * 2 };
-    let (jobs, queue) = bounded(QUEUE);
-    for _ in 0..threads {
-        let queue: Receiver<Job> = queue.clone();
-        let work = move || {
-            // What cannot be read here is met by who asks for it.
-            queue.iter().for_each(|job| drop(run(job)));
+impl Pool {
+    fn start(is_local: bool) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let count = if is_local { cores } else { cores * 2 };
+        let (jobs, queue) = bounded(QUEUE);
+        let spawn = |_| {
+            let queue: Receiver<Job> = queue.clone();
+            let work = move || {
+                // What cannot be read here is met by who asks for it.
+                queue.iter().for_each(|job| drop(run(job)));
+            };
+            std::thread::Builder::new().name("ahead".into()).spawn(work).ok()
         };
         // With fewer threads it only takes longer, and with none a full queue says so.
-        drop(std::thread::Builder::new().name("ahead".into()).spawn(work));
+        let threads = (0..count).filter_map(spawn).collect();
+        Pool { jobs: Some(jobs), threads }
     }
-    Some(jobs)
 }
 
 fn run(job: Job) -> Result<(), Error> {
