@@ -128,6 +128,13 @@ impl Replication {
         Ok(self.show("data_checksums")? == "on")
     }
 
+    /// The permissions of the data folder, which the server takes over for all that it makes in it; `None` for
+    /// others than the two with which a server starts.
+    pub fn data_folder_mode(&mut self) -> Result<Option<u32>, Error> {
+        let mode = u32::from_str_radix(&self.show("data_directory_mode")?, 8).ok();
+        Ok(mode.filter(|mode| matches!(mode, 0o700 | 0o750)))
+    }
+
     /// Bytes of a page.
     pub fn block_size(&mut self) -> Result<u32, Error> {
         let size = self.show("block_size")?.parse().ok();
