@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | 8 | `main` | parse, run, map an error to an exit status |
 //! | 7 | [`cli`] | arguments, tables, JSON, progress bars, prompts, the demo |
+//! | 6 | `mount` | the repository as a file system |
 //! | 5 | [`ops`] | the verbs: snapshot, restore, check, looking, finding, comparing, figures |
 //! | 4 | [`vfs`] | a snapshot seen as one read-only tree |
 //! | 3 | [`repo`] | open and unlock, packs, index, roots, leases, sessions, reading |
@@ -19,7 +20,7 @@
 //! | 1 | [`mod@format`], [`chunker`], [`crypto`], [`codec`] | bytes to values and back: no I/O, no clock |
 //! | 0 | [`base`] | ids, units, limits, classes of errors, the monitor |
 //!
-//! Layer 6 (mount, agent) is still to come; the format has its place.
+//! The agent of layer 6 is still to come; the format has its place. `mount` is behind a feature of that name.
 //!
 //! # What is absent, on purpose
 //!
@@ -80,6 +81,8 @@ pub mod codec;
 pub mod crypto;
 pub mod files;
 pub mod format;
+#[cfg(feature = "mount")]
+pub mod mount;
 pub mod ops;
 pub mod postgres;
 pub mod repo;

@@ -230,24 +230,7 @@ impl Trees {
     /// Copies or makes up the tree, and makes up the photos.
     fn make(bench: &mut Bench) -> Result<Self> {
         let (tree, photos) = (bench.path("tree"), bench.path("photos"));
-        let what = match bench.args.tree.clone() {
-            Some(source) => {
-                bench.say("copying the tree");
-                let source = source.canonicalize()?;
-                copy(bench, &source, &tree)?;
-                source.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-            }
-            None => {
-                bench.say("making up a tree");
-                let mut out = Splitter { folder: tree.clone(), files: 0, left: 0, file: None };
-                Shop::of_size(bench.size(), Business::Usual).write(&mut out)?;
-                "made up".to_owned()
-            }
-        };
-        let mut files = Vec::new();
-        let bytes = regular_files(&tree, &mut files)?;
-        files.sort();
-        bench.report.tree(&what, files.len(), bytes);
+        let (files, bytes) = make_tree(bench, &tree)?;
         let next = bench.args.next_tree.clone().map(|source| (source, bench.path("next-tree")));
         if let Some((source, place)) = &next {
             bench.say("copying its next version");
@@ -284,6 +267,29 @@ impl Trees {
         }
         Ok(())
     }
+}
+
+/// Copies or makes up the tree; its files, and their bytes.
+pub fn make_tree(bench: &mut Bench, tree: &Path) -> Result<(Vec<PathBuf>, u64)> {
+    let what = match bench.args.tree.clone() {
+        Some(source) => {
+            bench.say("copying the tree");
+            let source = source.canonicalize()?;
+            copy(bench, &source, tree)?;
+            source.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        }
+        None => {
+            bench.say("making up a tree");
+            let mut out = Splitter { folder: tree.to_owned(), files: 0, left: 0, file: None };
+            Shop::of_size(bench.size(), Business::Usual).write(&mut out)?;
+            "made up".to_owned()
+        }
+    };
+    let mut files = Vec::new();
+    let bytes = regular_files(tree, &mut files)?;
+    files.sort();
+    bench.report.tree(&what, files.len(), bytes);
+    Ok((files, bytes))
 }
 
 /// Cuts what is written to it into small files of many lengths, so many to a folder.

@@ -1,7 +1,7 @@
 //! Whole commands, measured as a user would: against the least that such work can take (`zstd`,
 //! `pg_dump`) and against the programs that one could use instead, on dumps made up here.
 //!
-//! `cargo bench --bench commands -- --only stdin,second,cat,check,days,db,cluster,files,scale,index,latency,peers`,
+//! `cargo bench --bench commands -- --only stdin,second,cat,check,days,db,cluster,files,mount,scale,index,latency,peers`,
 //! and `-- --help` for the rest. Everything of one kind is run in turns, A B A B, and medians are
 //! compared, because machines have moods. It prints one table in Markdown; what it is doing
 //! meanwhile goes to standard error.
@@ -17,6 +17,7 @@ mod index;
 mod latency;
 mod machine;
 mod measure;
+mod mount;
 mod peers;
 mod report;
 mod scale;
@@ -53,6 +54,8 @@ pub enum Part {
     Cluster,
     /// A file tree and photos, against tar, find and cp
     Files,
+    /// Reading through a mount, against the disk
+    Mount,
     /// Very many files in a folder, and in a tree
     Scale,
     /// An index of very many chunks
@@ -75,7 +78,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1240, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
     pub size: u64,
 
-    /// The file tree to take a copy of, for `files`; else one of that size is made up
+    /// The file tree to take a copy of, for `files` and `mount`; else one of that size is made up
     #[arg(long, value_name = "DIR")]
     pub tree: Option<PathBuf>,
 
@@ -165,6 +168,9 @@ fn measure_all(args: Args) -> Result<bool> {
     }
     if bench.args.wants(Part::Files) {
         files::measure(&mut bench)?;
+    }
+    if bench.args.wants(Part::Mount) {
+        mount::measure(&mut bench)?;
     }
     if bench.args.wants(Part::Scale) {
         scale::measure(&mut bench)?;

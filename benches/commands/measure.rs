@@ -164,6 +164,11 @@ fn wait(child: &mut Child) -> Result<(std::process::ExitStatus, Option<u64>)> {
     })
 }
 
+/// Most memory that was resident in a running process, in bytes.
+pub fn peak_of(pid: u32) -> Option<u64> {
+    peak_in(&format!("/proc/{pid}/status"))
+}
+
 fn peak_in(status_file: &str) -> Option<u64> {
     let status = std::fs::read_to_string(status_file).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -35,6 +35,11 @@ pub trait Engine {
     fn diff(&self, _old: u32, _new: u32) -> Option<Run> {
         None
     }
+    /// What mounts all snapshots on a folder, and the folder there of the one that was stored as number `n`,
+    /// if it can.
+    fn mount(&self, _at: &Path, _n: u32) -> Option<(Command, PathBuf)> {
+        None
+    }
     /// Bytes on disk.
     fn stored(&self) -> Result<u64>;
 }
@@ -127,8 +132,8 @@ impl Engine for Ours {
         Some(self.run(&["check", "--read-data"]))
     }
 
-    fn snapshot(&self, tree: &Path, _n: u32) -> Option<Run> {
-        Some(self.run(&["snapshot", "files", &tree.to_string_lossy()]))
+    fn snapshot(&self, tree: &Path, n: u32) -> Option<Run> {
+        Some(self.run(&["snapshot", "files", "--tag", &n.to_string(), &tree.to_string_lossy()]))
     }
 
     fn restore(&self, _n: u32, target: &Path) -> Option<Run> {
@@ -137,6 +142,12 @@ impl Engine for Ours {
 
     fn diff(&self, _old: u32, _new: u32) -> Option<Run> {
         Some(self.run(&["diff", "latest~1", "latest"]))
+    }
+
+    fn mount(&self, at: &Path, n: u32) -> Option<(Command, PathBuf)> {
+        let mut command = self.vault.command(&["mount"]);
+        command.arg(at);
+        Some((command, at.join(format!("by-tag/{n}/latest"))))
     }
 
     fn stored(&self) -> Result<u64> {
@@ -263,6 +274,11 @@ impl Engine for Restic {
 
     fn check(&self) -> Option<Run> {
         Some(self.run(&["check", "--read-data"]))
+    }
+
+    fn mount(&self, at: &Path, n: u32) -> Option<(Command, PathBuf)> {
+        let Run { command, .. } = self.run(&["mount", "--tag", &n.to_string(), &at.to_string_lossy()]);
+        Some((command, at.join("snapshots/latest")))
     }
 
     fn stored(&self) -> Result<u64> {

@@ -6,6 +6,7 @@ use crate::days::{self, Tasks};
 use crate::files;
 use crate::index;
 use crate::latency;
+use crate::mount;
 use crate::peers::RESTIC;
 use crate::report::Report;
 use crate::scale;
@@ -76,6 +77,9 @@ pub fn all(report: &Report) -> Vec<Target> {
     for (what, most, value) in of_clusters(report) {
         at_most(what, "×", most, value);
     }
+    for (what, unit, most, value) in of_mounts(report) {
+        at_most(what, unit, most, value);
+    }
     for (tasks, bounds) in [(&days::USUAL, [2.5, 3.5, 0.35]), (&days::EVERYWHERE, [6.0, 9.0, 0.5])] {
         for ((what, unit, value), most) in of_days(report, tasks).into_iter().zip(bounds) {
             at_most(&format!("{}: {what}", tasks.next), unit, most, value);
@@ -99,6 +103,11 @@ pub fn all(report: &Report) -> Vec<Target> {
         (files::DIFF, NAME, 150.0),
         (files::PHOTOS, NAME, 150.0),
         (files::NEXT, NAME, 200.0),
+        (mount::TAR, NAME, 200.0),
+        (mount::FIND_AGAIN, NAME, 200.0),
+        (mount::LARGE, NAME, 200.0),
+        (mount::RANDOM, NAME, 200.0),
+        (mount::READY, NAME, 200.0),
         (latency::TASK, latency::SLOW, 150.0),
         (days::USUAL.next, NAME, 200.0),
         (days::EVERYWHERE.next, NAME, 200.0),
@@ -127,6 +136,7 @@ pub fn all(report: &Report) -> Vec<Target> {
     at_least("wal fetch, against pgBackRest", "× its speed", 2.0, faster(cluster::FETCH));
     let segments = |task| rate(task).map(|rate| rate / f64::from(1 << 24));
     at_least("wal push", "segments/s", 10.0, segments(cluster::PUSH));
+    at_least("large file through a mount", "MB/s", 400.0, rate(mount::LARGE).map(|rate| rate / 1e6));
     at_least("photos", "MB/s", 700.0, rate(files::PHOTOS).map(|rate| rate / 1e6));
     at_least("making the index cache", "chunks/s", 300_000.0, rate(index::REBUILD));
     let kept = report.ratio(latency::TASK, latency::SLOW).map(|ratio| 100.0 / ratio);
@@ -156,6 +166,20 @@ fn of_clusters(report: &Report) -> [(&'static str, f64, Option<f64>); 5] {
         ("the next, against its incremental", 0.5, ratio(cluster::NEXT)),
         ("what the next adds", 0.1, sizes(cluster::NEXT)),
         ("cluster restored, against pgBackRest", 0.7, ratio(cluster::RESTORE)),
+    ]
+}
+
+/// What is wanted of mounts: the target's name, unit, upper bound, and what was measured.
+fn of_mounts(report: &Report) -> [(&'static str, &'static str, f64, Option<f64>); 6] {
+    let seconds = |task, who| report.seconds(task, who);
+    let theirs = seconds(mount::TAR, NAME).zip(seconds(mount::TAR, RESTIC));
+    [
+        ("tar of a mounted tree, against the source", "×", 2.5, report.ratio(mount::TAR, NAME)),
+        ("tar of a mounted tree, against restic's", "×", 0.5, theirs.map(|(ours, theirs)| ours / theirs)),
+        ("find in a mounted tree", "s", 2.0, seconds(mount::FIND, NAME)),
+        ("find again", "s", 0.6, seconds(mount::FIND_AGAIN, NAME)),
+        ("10,000 pages at random through a mount", "s", 4.0, seconds(mount::RANDOM, NAME)),
+        ("a mount of 1,000 snapshots is ready", "s", 0.5, seconds(mount::READY, NAME)),
     ]
 }
 

@@ -64,6 +64,12 @@ impl Cancel {
         self.raised.load(Ordering::Relaxed) && !self.spared.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody asked to stop since this was asked last, also if it is spared; then the wish is
+    /// thereby heard, and the flag down.
+    pub fn take(&self) -> bool {
+        self.raised.swap(false, Ordering::SeqCst)
+    }
+
     /// With `true`, the wish to stop is not heard until this is called with `false`: for the few
     /// requests that leave a place tidy, when everything else has stopped.
     pub fn spare(&self, spared: bool) {
@@ -84,5 +90,14 @@ mod tests {
         assert!(!cancel.is_cancelled());
         other.spare(false);
         assert!(cancel.is_cancelled());
+    }
+
+    #[test]
+    fn a_wish_to_stop_is_taken_once() {
+        let cancel = Cancel::new();
+        cancel.spare(true);
+        assert!(!cancel.take());
+        cancel.clone().cancel();
+        assert!(cancel.take() && !cancel.take());
     }
 }

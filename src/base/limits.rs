@@ -78,6 +78,8 @@ pub const LIST_ENTRIES_MAX: usize = 2048;
 pub const LIST_DEPTH_MAX: u8 = 8;
 /// Levels of directories in one tree.
 pub const TREE_DEPTH_MAX: usize = 4096;
+/// Tree chunks of a directory whose ids are held in memory at once: of a hundred million entries, 40 MB.
+pub const FOLDER_PAGES_MAX: usize = 1 << 20;
 
 /// Largest description of a dumped database: a million tables and blocks.
 pub const DATABASE_INFO_MAX: usize = 256 << 20;

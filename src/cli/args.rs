@@ -12,6 +12,9 @@ use crate::cli::commands::{
     stats, wal,
 };
 
+#[cfg(feature = "mount")]
+use crate::cli::commands::mount;
+
 const ABOUT: &str = "Encrypted, deduplicating backups for PostgreSQL, files and any stream";
 
 const EXAMPLES: &str = "\
@@ -174,6 +177,8 @@ pub enum Command {
     Cat(cat::CatArgs),
     Restore(restore::RestoreArgs),
     Wal(wal::WalArgs),
+    #[cfg(feature = "mount")]
+    Mount(mount::MountArgs),
     Check(check::CheckArgs),
     Doctor(doctor::DoctorArgs),
     Stats(stats::StatsArgs),

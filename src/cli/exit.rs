@@ -109,6 +109,8 @@ classified!(
     crate::ops::Error,
     crate::postgres::error::Error
 );
+#[cfg(feature = "mount")]
+classified!(crate::mount::Error);
 
 /// Why a command failed, ready to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

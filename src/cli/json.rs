@@ -135,7 +135,7 @@ impl From<&Snapshot> for SnapshotDocument {
             id: root.session.to_hex(),
             time: time::rfc3339(root.started),
             ended: time::rfc3339(root.ended),
-            kind: kind_name(root.kind),
+            kind: root.kind.to_string(),
             host: root.host.clone(),
             user: root.user.clone(),
             tags: root.tags.clone(),
@@ -177,20 +177,9 @@ pub fn line<T: Serialize>(document: &T) -> String {
     serde_json::to_string(document).unwrap_or_default() + "\n"
 }
 
-/// A kind's name in listings, in JSON and after `--kind`.
-pub fn kind_name(kind: SnapshotKind) -> String {
-    match kind {
-        SnapshotKind::Files => "files".to_owned(),
-        SnapshotKind::Database => "db".to_owned(),
-        SnapshotKind::Stream => "stream".to_owned(),
-        SnapshotKind::BaseBackup => "base".to_owned(),
-        SnapshotKind::Other(number) => format!("kind-{number}"),
-    }
-}
-
 /// The kind of this name.
 pub fn kind_of_name(name: &str) -> Option<SnapshotKind> {
-    (1..=4).map(SnapshotKind::from_u64).find(|kind| kind_name(*kind) == name)
+    (1..=4).map(SnapshotKind::from_u64).find(|kind| kind.to_string() == name)
 }
 
 #[cfg(test)]
@@ -285,7 +274,7 @@ pub mod tests {
     fn kinds_are_found_by_the_names_they_print() {
         for number in 1..=4 {
             let kind = SnapshotKind::from_u64(number);
-            assert_eq!(kind_of_name(&kind_name(kind)), Some(kind));
+            assert_eq!(kind_of_name(&kind.to_string()), Some(kind));
         }
         assert_eq!(kind_of_name("database"), None);
         assert_eq!(kind_of_name("kind-9"), None);

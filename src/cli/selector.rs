@@ -144,7 +144,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::base::clock::Timestamp;
-    use crate::cli::json::kind_name;
     use crate::format::root::SnapshotKind;
     use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
     use proptest::prelude::*;
@@ -250,7 +249,7 @@ mod tests {
                 Filter::Db(name) => ("db", name.clone()),
                 Filter::Host(name) => ("host", name.clone()),
                 Filter::Tag(name) => ("tag", name.clone()),
-                Filter::Kind(kind) => ("kind", kind_name(*kind)),
+                Filter::Kind(kind) => ("kind", kind.to_string()),
                 Filter::Source(_) => continue,
             };
             text.push_str(&format!("@{key}={}", utf8_percent_encode(&value, IN_VALUE)));

@@ -30,6 +30,15 @@ pub fn rfc3339(time: Timestamp) -> String {
         .map_or_else(|_| format!("{} ns", time.0), |at| at.to_string())
 }
 
+/// `2026-11-22T02-00-20Z`: in UTC, for names of files. Without colons, which other systems do not take in
+/// names, and which rsync and scp take for the end of a host's.
+pub fn file_name(time: Timestamp) -> String {
+    match JiffTimestamp::from_nanosecond(time.0.into()) {
+        Ok(at) => at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string(),
+        Err(_) => format!("{}ns", time.0),
+    }
+}
+
 /// A span for people: `0.8 s`, `42 s`, `3:07`, `1:02:45`.
 pub fn span(seconds: f64) -> String {
     if seconds < 9.95 {

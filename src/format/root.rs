@@ -1,6 +1,8 @@
 //! The bodies of what may stand at a session's name: a snapshot, or the tombstone of a session that
 //! was fenced.
 
+use std::fmt;
+
 use crate::base::clock::Timestamp;
 use crate::base::id::{ObjectHash, RepositoryId, SessionId, SignerId};
 use crate::format::attrs::{Attribute, RecordReader, RecordWriter, Text, Unknown, check_items};
@@ -45,6 +47,19 @@ impl SnapshotKind {
             3 => SnapshotKind::Stream,
             4 => SnapshotKind::BaseBackup,
             other => SnapshotKind::Other(other),
+        }
+    }
+}
+
+/// A kind's name in listings, in JSON and after `--kind`.
+impl fmt::Display for SnapshotKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SnapshotKind::Files => f.write_str("files"),
+            SnapshotKind::Database => f.write_str("db"),
+            SnapshotKind::Stream => f.write_str("stream"),
+            SnapshotKind::BaseBackup => f.write_str("base"),
+            SnapshotKind::Other(number) => write!(f, "kind-{number}"),
         }
     }
 }

@@ -250,7 +250,7 @@ impl Search {
             return Ok(None);
         }
         let chunk = frame.chunk.as_mut();
-        if view.database(&entry).is_some() {
+        if entry.shows_made() {
             // What it shows is made while it is read, and differs with what its description says.
             if let Some(chunk) = chunk {
                 chunk.kept = None;

@@ -58,25 +58,36 @@ impl Listing {
 
 /// Lists all roots. A damaged one does not hide the others.
 pub fn list(repo: &Repository, cancel: &Cancel) -> Result<Listing, Error> {
+    read_all(repo, &names(repo)?, cancel)
+}
+
+/// The names of all roots, snapshots and tombstones alike, in order, each with its session.
+pub fn names(repo: &Repository) -> Result<Vec<(String, SessionId)>, Error> {
     let mut names = Vec::new();
     repo.backend().list(ROOTS, &mut |entry| {
         if let Some(ObjectName::Root(session)) = ObjectName::parse(&entry.name) {
             names.push((entry.name, session));
         }
     })?;
+    names.sort();
+    Ok(names)
+}
+
+/// Reads the roots of these names, those that are still there. A damaged one does not hide the others.
+pub fn read_all(repo: &Repository, names: &[(String, SessionId)], cancel: &Cancel) -> Result<Listing, Error> {
     let mut listing = Listing::default();
     for (name, session) in names {
         if cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        match read(repo, &name, &session) {
+        match read(repo, name, session) {
             Ok(Some(snapshot)) => listing.snapshots.push(snapshot),
-            Ok(None) => listing.tombstones.push(name),
+            Ok(None) => listing.tombstones.push(name.clone()),
             // Removed between the listing and the reading.
             Err(Error::Storage(e)) if e.kind == ErrorKind::NotFound => {}
             Err(e @ Error::Cache { .. }) => return Err(e),
             Err(e) if e.is_of_backend() => return Err(e),
-            Err(e) => listing.damaged.push((name, e)),
+            Err(e) => listing.damaged.push((name.clone(), e)),
         }
     }
     listing.snapshots.sort_by_key(|s| (s.root.started, s.root.ended, s.id));

@@ -4,23 +4,25 @@
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::id::hex;
 use crate::base::limits::{ARCHIVE_HEAD_MAX, DATABASE_INFO_MAX};
 use crate::crypto::StreamHasher;
-use crate::format::database::DatabaseInfo;
+use crate::format::database::{BlockInfo, DatabaseInfo, TableInfo};
 use crate::format::list::ListEntry;
 use crate::format::node::Node;
 use crate::postgres::archive::clean::patch_for_clean;
+use crate::postgres::archive::csv::columns;
 use crate::postgres::archive::join::{JoinError, join};
+use crate::postgres::archive::name::table_file;
 use crate::postgres::archive::reframe::Filter;
 use crate::postgres::archive::schema::schema_sql;
 use crate::postgres::archive::seekable::patch_head;
 use crate::postgres::archive::split::Block;
-use crate::postgres::archive::toc::{Head, Parsed, parse_head};
+use crate::postgres::archive::toc::{Entry, Head, Parsed, parse_head};
 use crate::repo::Error;
 use crate::repo::read::{ChunkReader, ContentReader, Entries};
 use crate::vfs::Children;
@@ -32,6 +34,7 @@ pub struct Database {
     node: Node,
     info: DatabaseInfo,
     info_bytes: Vec<u8>,
+    schema_len: OnceLock<Option<u64>>,
 }
 
 impl Database {
@@ -42,7 +45,7 @@ impl Database {
         let info_bytes = read_small(&reader, &info, DATABASE_INFO_MAX as u64, &cancel)?;
         let object = format!("the description of database {}", String::from_utf8_lossy(&node.name));
         let info = DatabaseInfo::decode(&info_bytes).map_err(Error::format(&object))?;
-        Ok(Database { reader, cancel, node, info, info_bytes })
+        Ok(Database { reader, cancel, node, info, info_bytes, schema_len: OnceLock::new() })
     }
 
     /// What the snapshot records about it.
@@ -72,8 +75,24 @@ impl Database {
         Ok(Some(node))
     }
 
-    fn required(&self, path: &str) -> Result<Node, Error> {
-        self.stored(path)?.ok_or_else(|| damaged(&self.node, &format!("its {path} is missing")))
+    /// The stored node at `path`, without which the database is damaged.
+    pub(super) fn required(&self, path: &str) -> Result<Node, Error> {
+        self.stored(path)?.ok_or_else(|| self.damaged(&format!("its {path} is missing")))
+    }
+
+    /// What reads it.
+    pub(super) fn reader(&self) -> &Arc<ChunkReader> {
+        &self.reader
+    }
+
+    /// Whether it should still be read.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// An error that says what is wrong with it.
+    pub(super) fn damaged(&self, reason: &str) -> Error {
+        damaged(&self.node, reason)
     }
 
     /// Paths of all stored objects.
@@ -109,6 +128,28 @@ impl Database {
         Ok(self.head()?.map(|head| schema_sql(&head)))
     }
 
+    /// Length of the definitions as SQL; `None` if there are none, or they cannot be read.
+    pub fn schema_len(&self) -> Option<u64> {
+        *self.schema_len.get_or_init(|| self.schema().ok().flatten().map(|schema| schema.len() as u64))
+    }
+
+    /// Whether the node of this name below `tables` holds rows of a COPY, and all of them.
+    pub(super) fn has_rows(&self, node: &[u8]) -> bool {
+        let is_it = |table: &&TableInfo| table.node.as_bytes() == node;
+        self.info.tables.iter().find(is_it).is_some_and(|table| table.rows.is_some())
+    }
+
+    /// Names of the columns whose values are in the node of this name below `tables`.
+    pub(super) fn columns(&self, node: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let head = self.head()?.ok_or_else(|| self.damaged("its table of contents is missing"))?;
+        let is_it = |entry: &Entry<'_>| {
+            entry.desc() == b"TABLE DATA" && table_file(entry.namespace(), entry.tag()).as_bytes() == node
+        };
+        let columns = head.entries().find(is_it).and_then(|entry| columns(entry.copy_stmt()));
+        let name = String::from_utf8_lossy(node);
+        columns.ok_or_else(|| self.damaged(&format!("no COPY statement tells the columns of {name}")))
+    }
+
     /// Length of the dump in bytes.
     pub fn dump_len(&self) -> u64 {
         self.info.dump_bytes
@@ -131,8 +172,12 @@ impl Database {
     /// The same with offsets filled in, as `pg_dump --file` would have written it, so that
     /// `pg_restore --jobs` can use it. The plain dump if it was stored as it was.
     pub fn write_seekable(&self, out: &mut dyn Write) -> Result<u64, Error> {
-        let head = self.head()?.map(|head| self.seekable_head(&head));
-        self.rejoin(head, None, out)
+        self.rejoin(self.patched_head()?, None, out)
+    }
+
+    /// The head with offsets filled in; `None` if the dump was stored as it was.
+    pub(super) fn patched_head(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.head()?.map(|head| self.seekable_head(&head)))
     }
 
     /// The dump for `pg_restore --clean`, which stumbles over the plain one where tables have
@@ -162,6 +207,7 @@ impl Database {
         filter: Option<Filter<'_>>,
         out: &mut dyn Write,
     ) -> Result<u64, Error> {
+        let is_whole = filter.is_none();
         let recipe = self.required("recipe")?;
         let recipe = self.content(recipe.content)?;
         let mut objects = self.objects(filter.is_some())?;
@@ -179,7 +225,16 @@ impl Database {
         };
         // `join` asks for objects in order and reads each to its end before the next.
         let joined = join(recipe, opened, filter, out);
-        joined.map(|joined| joined.bytes).map_err(|e| self.join_error(e, current.get()))
+        let joined = joined.map_err(|e| self.join_error(e, current.get()))?;
+        // Whoever reads at a place begins where a block is said to begin.
+        let is_listed = |(block, listed): (&Block, &BlockInfo)| {
+            block.dump_id == listed.dump_id && block.offset == listed.offset
+        };
+        let blocks = (&joined.blocks, &self.info.blocks);
+        if is_whole && (blocks.0.len() != blocks.1.len() || !blocks.0.iter().zip(blocks.1).all(is_listed)) {
+            return Err(self.damaged("its data blocks are not where its description says"));
+        }
+        Ok(joined.bytes)
     }
 
     /// Why the dump could not be put together, while the object of this number was read.
@@ -254,19 +309,22 @@ impl Write for Hashed<'_> {
 
 /// Size and content of one stored object.
 #[derive(Clone)]
-struct Object {
-    size: u64,
-    content: Vec<ListEntry>,
+pub(super) struct Object {
+    /// Its length in bytes.
+    pub(super) size: u64,
+    /// Its chunks.
+    pub(super) content: Vec<ListEntry>,
 }
 
 /// Finds objects by path; the listings of the two folders are read once.
 #[derive(Default)]
-struct Folders {
+pub(super) struct Folders {
     listed: HashMap<String, HashMap<Vec<u8>, Object>>,
 }
 
 impl Folders {
-    fn find(&mut self, database: &Database, path: &str) -> Result<Object, Error> {
+    /// The object at `path`.
+    pub(super) fn find(&mut self, database: &Database, path: &str) -> Result<Object, Error> {
         let missing = || damaged(&database.node, &format!("its {path} is missing"));
         let object = |node: Node| Object { size: node.size.unwrap_or(0), content: node.content };
         let Some((folder, name)) = path.split_once('/') else {
@@ -280,7 +338,7 @@ impl Folders {
             }
             self.listed.insert(folder.to_owned(), listed);
         }
-        self.listed.get_mut(folder).and_then(|l| l.remove(name.as_bytes())).ok_or_else(missing)
+        self.listed.get(folder).and_then(|l| l.get(name.as_bytes()).cloned()).ok_or_else(missing)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `ls`, `cat` and restore see: entries by path, some stored, some made while they are read.
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::clock::Cancel;
@@ -9,6 +9,7 @@ use crate::base::monitor::{Count, Monitor};
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::repo::Error;
 use crate::repo::read::{ChunkReader, ContentReader, Entries};
+use crate::vfs::open::{Form, OpenFile, ReadCache};
 use crate::vfs::{Children, Database};
 
 /// The exact dump of a database.
@@ -20,7 +21,18 @@ const SCHEMA: &str = "schema.sql";
 /// What the snapshot records of it.
 const INFO: &str = "info.json";
 /// The folders of a database that are shown as they are stored.
-const FOLDERS: [&str; 2] = ["large-objects", "tables"];
+const FOLDERS: [&str; 2] = ["large-objects", TABLES];
+/// The folder of tables.
+const TABLES: &str = "tables";
+/// What the names of rows end in.
+const ROWS: &[u8] = b".copy";
+/// What the names of the same as CSV end in.
+const CSV: &[u8] = b".csv";
+
+/// Plaintext kept while one file is written.
+const WRITE_CACHE: usize = 32 << 20;
+/// Bytes written at a time.
+const WRITE_STEP: usize = 1 << 20;
 
 /// What an entry is to its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,24 +91,34 @@ impl Entry {
         match &self.source {
             Source::Stored(node) => Some(node),
             Source::Database(database) => Some(database.node()),
+            Source::Tables(_, node) => Some(node),
             Source::Made(..) => None,
         }
+    }
+
+    /// Whether it is a directory that shows more, or other things, than are stored in it.
+    pub fn shows_made(&self) -> bool {
+        matches!(self.source, Source::Database(_) | Source::Tables(..))
     }
 }
 
 #[derive(Clone)]
 enum Source {
     Stored(Box<Node>),
-    Database(Rc<Database>),
-    Made(Rc<Database>, Made),
+    Database(Arc<Database>),
+    /// The tables of a database, stored as rows and shown as CSV too.
+    Tables(Arc<Database>, Box<Node>),
+    Made(Arc<Database>, Made),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 enum Made {
     Dump,
     Seekable,
     Schema,
     Info,
+    /// The rows that are stored in this node.
+    Csv(Box<Node>),
 }
 
 /// What is left of a directory's children.
@@ -104,6 +126,15 @@ pub struct Listing(Listed);
 
 enum Listed {
     Stored(Children),
+    Tables {
+        database: Arc<Database>,
+        children: Children,
+        /// Entries whose turn is still to come, in order of name.
+        waiting: VecDeque<Entry>,
+        /// The last stored name.
+        last: Vec<u8>,
+        ended: bool,
+    },
     Made(std::vec::IntoIter<Entry>),
 }
 
@@ -143,6 +174,17 @@ impl View {
                 let found = Children::new(node.children.clone()).find(&self.reader, name)?;
                 found.map(|node| self.entry(node)).transpose()
             }
+            Source::Tables(database, node) => {
+                let found = Children::new(node.children.clone()).find(&self.reader, name)?;
+                match (found, rows_of(name)) {
+                    (Some(node), _) => Ok(Some(stored(node))),
+                    (None, Some(rows)) => {
+                        let found = Children::new(node.children.clone()).find(&self.reader, &rows)?;
+                        Ok(found.and_then(|node| csv(database, &node)))
+                    }
+                    (None, None) => Ok(None),
+                }
+            }
             Source::Database(_) => {
                 let mut found = None;
                 self.children(parent, &mut |entry| {
@@ -175,6 +217,13 @@ impl View {
         Ok(Listing(match &parent.source {
             Source::Stored(node) => Listed::Stored(Children::new(node.children.clone())),
             Source::Database(database) => Listed::Made(database_children(database)?.into_iter()),
+            Source::Tables(database, node) => Listed::Tables {
+                database: database.clone(),
+                children: Children::new(node.children.clone()),
+                waiting: VecDeque::new(),
+                last: Vec::new(),
+                ended: false,
+            },
             Source::Made(..) => Listed::Made(Vec::new().into_iter()),
         }))
     }
@@ -184,6 +233,25 @@ impl View {
         self.check()?;
         match &mut listing.0 {
             Listed::Stored(children) => children.next(&self.reader)?.map(|node| self.entry(node)).transpose(),
+            Listed::Tables { database, children, waiting, last, ended } => {
+                // What waits may go once no stored name can come before it.
+                while !*ended && waiting.front().is_none_or(|first| first.name > *last) {
+                    let Some(node) = children.next(&self.reader)? else {
+                        *ended = true;
+                        break;
+                    };
+                    last.clone_from(&node.name);
+                    let csv = csv(database, &node);
+                    waiting.push_back(stored(node));
+                    waiting.extend(csv);
+                    let order = |entry: &Entry| (entry.name.clone(), entry.node().is_none());
+                    waiting.make_contiguous().sort_by_key(order);
+                }
+                let next = waiting.pop_front();
+                // A stored file of the name that one would be made under is shown instead.
+                waiting.retain(|entry| next.as_ref().is_none_or(|next| next.name != entry.name));
+                Ok(next)
+            }
             Listed::Made(entries) => Ok(entries.next()),
         }
     }
@@ -209,7 +277,7 @@ impl View {
             kind: EntryKind::Directory,
             size: None,
             meta: FileMeta::default(),
-            source: Source::Database(Rc::new(database)),
+            source: Source::Database(Arc::new(database)),
         })
     }
 
@@ -226,6 +294,7 @@ impl View {
         let mut out = Counted { out, monitor };
         match &entry.source {
             Source::Stored(node) => self.write_stored(node, &mut out),
+            Source::Tables(..) => Err(Error::Usage("a directory has no bytes: name one of its files".into())),
             Source::Database(_) => {
                 Err(Error::Usage("a database is a directory: name one of its files".into()))
             }
@@ -235,6 +304,42 @@ impl View {
                 write_all(&mut out, &database.schema()?.unwrap_or_default())
             }
             Source::Made(database, Made::Info) => write_all(&mut out, database.info_bytes()),
+            Source::Made(_, Made::Csv(_)) => self.write_open(entry, &mut out),
+        }
+    }
+
+    /// Opens a file to be read at any place. What is decoded for it is kept in `cache`.
+    pub fn open(&self, entry: &Entry, cache: &Arc<ReadCache>) -> Result<OpenFile, Error> {
+        match &entry.source {
+            Source::Stored(node) if entry.kind == EntryKind::File => {
+                OpenFile::stored(self.reader.clone(), cache.clone(), node)
+            }
+            Source::Stored(_) | Source::Tables(..) | Source::Database(_) => {
+                let name = String::from_utf8_lossy(&entry.name);
+                Err(Error::Usage(format!("{name} is no file: it has no bytes to read")))
+            }
+            Source::Made(database, Made::Dump) => OpenFile::dump(database, cache.clone(), Form::Exact),
+            Source::Made(database, Made::Seekable) => OpenFile::dump(database, cache.clone(), Form::Seekable),
+            Source::Made(database, Made::Csv(node)) => OpenFile::csv(database, cache.clone(), node),
+            Source::Made(database, Made::Schema) => {
+                Ok(OpenFile::here(database.schema()?.unwrap_or_default()))
+            }
+            Source::Made(database, Made::Info) => Ok(OpenFile::here(database.info_bytes().to_vec())),
+        }
+    }
+
+    /// Writes what can only be read like an open file.
+    fn write_open(&self, entry: &Entry, out: &mut dyn Write) -> Result<u64, Error> {
+        let file = self.open(entry, &ReadCache::new(WRITE_CACHE))?;
+        let (mut written, mut bytes) = (0, Vec::new());
+        loop {
+            self.check()?;
+            bytes.clear();
+            file.read_at(written, WRITE_STEP, &mut bytes)?;
+            if bytes.is_empty() {
+                return Ok(written);
+            }
+            written += write_all(out, &bytes)?;
         }
     }
 
@@ -270,7 +375,29 @@ fn stored(node: Node) -> Entry {
     }
 }
 
-fn database_children(database: &Rc<Database>) -> Result<Vec<Entry>, Error> {
+fn tables(database: &Arc<Database>, node: Node) -> Entry {
+    let source = Source::Tables(database.clone(), Box::new(node.clone()));
+    Entry { source, ..stored(node) }
+}
+
+/// The name of the rows of which the file called `name` would be made.
+fn rows_of(name: &[u8]) -> Option<Vec<u8>> {
+    name.strip_suffix(CSV).map(|stem| [stem, ROWS].concat())
+}
+
+/// What is shown beside the rows of a table.
+fn csv(database: &Arc<Database>, node: &Node) -> Option<Entry> {
+    let stem = node.name.strip_suffix(ROWS).filter(|_| node.kind == NodeType::File)?;
+    database.has_rows(&node.name).then(|| Entry {
+        name: [stem, CSV].concat(),
+        kind: EntryKind::File,
+        size: None,
+        meta: node.meta.clone(),
+        source: Source::Made(database.clone(), Made::Csv(Box::new(node.clone()))),
+    })
+}
+
+fn database_children(database: &Arc<Database>) -> Result<Vec<Entry>, Error> {
     let file = |name: &str, size, made| Entry {
         name: name.into(),
         kind: EntryKind::File,
@@ -286,11 +413,12 @@ fn database_children(database: &Rc<Database>) -> Result<Vec<Entry>, Error> {
         file(INFO, Some(info_len), Made::Info),
     ];
     if database.info().split {
-        children.push(file(SCHEMA, None, Made::Schema));
+        children.push(file(SCHEMA, database.schema_len(), Made::Schema));
     }
     // Of a dump that was not followed to its end, the last table or large object is a part only.
     for folder in FOLDERS.iter().filter(|_| database.info().split) {
-        children.extend(database.stored(folder)?.map(stored));
+        let shown = |node| if *folder == TABLES { tables(database, node) } else { stored(node) };
+        children.extend(database.stored(folder)?.map(shown));
     }
     children.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(children)

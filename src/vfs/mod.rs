@@ -4,8 +4,12 @@
 
 mod database;
 mod entry;
+mod folder;
+mod open;
 mod tree;
 
 pub use database::Database;
 pub use entry::{Entry, EntryKind, Listing, View};
+pub use folder::{Folder, Page};
+pub use open::{OpenFile, ReadCache, Sought};
 pub use tree::{Children, read_nodes};

@@ -25,6 +25,7 @@ mod killed;
 mod lax;
 mod model;
 mod newer;
+mod places;
 mod remote;
 mod roundtrip;
 mod trust;

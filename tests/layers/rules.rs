@@ -54,6 +54,7 @@ pub const OWNERS: &[(&str, Owner)] = &[
     ("crossbeam_channel", Owner::Anywhere),
     ("ed25519_dalek", Owner::Only(&["crypto"])),
     ("fastcdc", Owner::Only(&["chunker"])),
+    ("fuser", Owner::Only(&["mount"])),
     ("futures", Owner::Only(&["storage"])),
     // In storage: names of temporary files and the jitter of retries, no secrets.
     ("getrandom", Owner::Only(&["crypto", "storage"])),

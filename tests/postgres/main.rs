@@ -8,6 +8,7 @@ mod dumps;
 mod failures;
 mod inside;
 mod odd_servers;
+mod places;
 mod programs;
 mod replication;
 mod repository;

@@ -11,6 +11,8 @@ pub mod init;
 pub mod key;
 pub mod ls;
 pub mod man;
+#[cfg(feature = "mount")]
+pub mod mount;
 pub mod restore;
 pub mod restore_files;
 pub mod restore_pitr;
@@ -40,6 +42,8 @@ pub fn run(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Cat(args) => cat::run(&args, context),
         Command::Restore(args) => restore::run(args, context),
         Command::Wal(args) => wal::run(&args, context),
+        #[cfg(feature = "mount")]
+        Command::Mount(args) => mount::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Key(args) => key::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

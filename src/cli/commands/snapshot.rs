@@ -17,7 +17,7 @@ use crate::cli::commands::snapshot_files::{self, FilesArgs};
 use crate::cli::connection;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
-use crate::cli::json::{BaseDocument, StatsDocument, kind_name};
+use crate::cli::json::{BaseDocument, StatsDocument};
 use crate::cli::text::{self, printable};
 use crate::cli::time;
 use crate::codec::Level;
@@ -296,7 +296,7 @@ pub(super) fn document<'a>(made: &'a Made, provenance: &'a ops::snapshot::Proven
         id: made.id.to_hex(),
         time: time::rfc3339(made.started),
         ended: time::rfc3339(made.ended),
-        kind: kind_name(made.kind),
+        kind: made.kind.to_string(),
         host: &provenance.host,
         tags: &provenance.tags,
         sources: &made.sources,

@@ -8,7 +8,7 @@ use crate::base::monitor::Monitor;
 use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
-use crate::cli::json::{SnapshotDocument, kind_name, kind_of_name};
+use crate::cli::json::{SnapshotDocument, kind_of_name};
 use crate::cli::table::{Align, Table};
 use crate::cli::{text, time};
 use crate::format::root::{RootBody, SnapshotKind};
@@ -94,7 +94,7 @@ fn table(snapshots: &[Snapshot], zone: &TimeZone) -> String {
         table.row([
             short_id(snapshot, digits),
             time::local(root.started, zone),
-            kind_name(root.kind),
+            root.kind.to_string(),
             root.host.clone().unwrap_or_default(),
             root.sources.join(", "),
             units::bytes(root.stats.source_bytes),

@@ -8,7 +8,6 @@ use crate::base::units;
 use crate::cli::commands::snapshots::{id_digits, short_id};
 use crate::cli::context::Context;
 use crate::cli::exit::{Done, Failure};
-use crate::cli::json::kind_name;
 use crate::cli::selector::Selector;
 use crate::cli::table::{Align, Table};
 use crate::cli::{text, time};
@@ -87,7 +86,7 @@ impl From<&Snapshot> for SnapshotFigures {
         SnapshotFigures {
             id: snapshot.id.to_hex(),
             time: time::rfc3339(root.started),
-            kind: kind_name(root.kind),
+            kind: root.kind.to_string(),
             host: root.host.clone(),
             sources: root.sources.clone(),
             brought: Brought::by(snapshot).into(),
@@ -195,7 +194,7 @@ fn per_snapshot(snapshots: &[Snapshot], zone: &TimeZone) -> String {
         table.row(named.into_iter().chain(figures(brought)));
     };
     for snapshot in snapshots {
-        let (when, kind) = (time::local(snapshot.root.started, zone), kind_name(snapshot.root.kind));
+        let (when, kind) = (time::local(snapshot.root.started, zone), snapshot.root.kind.to_string());
         row([short_id(snapshot, digits), when, kind], Brought::by(snapshot));
     }
     if snapshots.len() > 1 {

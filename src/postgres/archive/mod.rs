@@ -4,9 +4,10 @@
 //! `split` takes an archive apart, `join` puts it together, `shadow` proves the one by the other;
 //! `toc` reads its table of contents, `select` chooses from it, `schema` prints it, `seekable`
 //! fills in what only a file can have, `clean` mends it for restores over what is there, `database`
-//! takes from it what makes the database itself, `name` makes path parts of identifiers.
+//! takes from it what makes the database itself, `csv` makes CSV of a table's rows, `name` makes path parts of identifiers.
 
 pub mod clean;
+pub mod csv;
 pub mod database;
 mod frames;
 pub mod ints;

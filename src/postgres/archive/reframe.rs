@@ -5,6 +5,8 @@
 //! A recipe can be hostile: every operation is bounded by the recipe's own length or the object's,
 //! limits are checked before memory is taken (I-9), and what does not fit is an error.
 
+mod place;
+
 use std::io;
 
 use memchr::memchr_iter;
@@ -19,6 +21,8 @@ const OUT: usize = 256 << 10;
 
 /// Pieces at least this long are handed on as they are.
 const OUT_DIRECT: usize = 16 << 10;
+
+pub use place::{BlockFinder, Place};
 
 /// What the engine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,7 @@ enum Object {
 }
 
 /// Which data blocks to keep, by dump id.
-pub type Filter<'a> = Box<dyn FnMut(u32) -> bool + 'a>;
+pub type Filter<'a> = Box<dyn FnMut(u32) -> bool + Send + 'a>;
 
 /// The engine.
 pub struct Reframer<'a> {

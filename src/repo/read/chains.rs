@@ -105,6 +105,17 @@ impl ChunkReader {
         }
     }
 
+    /// The plaintext of the segment at `place`, as the store has it or gets it; nothing is verified.
+    pub(super) fn shared_segment(
+        &self,
+        pack: &LoadedPack,
+        place: Place,
+        scratch: &mut Scratch,
+    ) -> Result<Arc<Decoded>, Error> {
+        let _call = self.store().begin()?;
+        self.segment(Way { store: self.store(), verify: Verify::Last }, pack, place, scratch)
+    }
+
     /// Puts bases one after another, each from a copy less deep than `below`, every link verified.
     pub fn gather(
         &self,

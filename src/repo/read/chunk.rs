@@ -254,7 +254,7 @@ impl ChunkReader {
     }
 
     /// What is at `place` in the plaintext of its segment, whatever it is.
-    pub(super) fn spanned<'p>(
+    pub fn spanned<'p>(
         &self,
         pack: &LoadedPack,
         place: Place,

@@ -8,13 +8,15 @@ mod chunk;
 mod content;
 mod entries;
 mod packed;
+mod segments;
 mod source;
 mod store;
 
 pub use batch::{BatchReader, TakeChunk};
 pub use chains::Copied;
-pub use chunk::ChunkReader;
+pub use chunk::{ChunkReader, LoadedPack};
 pub use content::ContentReader;
 pub use entries::{Entries, read_list};
 pub use packed::Packed;
+pub use segments::{Loader, TakeSegment};
 pub use store::SegmentKey;

@@ -1,0 +1,66 @@
+//! Layer 6: the repository as a read-only file system, through FUSE. [`catalog`] knows the snapshots,
+//! [`namespace`] sorts them into folders, [`inode`] gives numbers, [`tree`] finds what they stand for,
+//! [`fs`] answers the kernel and [`session`] mounts and unmounts. Bytes come from [`crate::vfs`], verified
+//! (I-6); nothing here knows how they are stored.
+
+mod attr;
+mod catalog;
+mod error;
+mod fs;
+mod inode;
+mod kept;
+mod namespace;
+mod session;
+mod tree;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::clock::Cancel;
+use crate::base::monitor::Monitor;
+use crate::repo::Repository;
+use crate::repo::roots::Snapshot;
+use crate::vfs::ReadCache;
+
+use attr::Default;
+pub use catalog::WriteTime;
+use catalog::{Catalog, Known};
+pub use error::Error;
+use fs::Files;
+pub use session::{Access, Mounted, prepare};
+use tree::Tree;
+
+/// Bytes of plaintext that are kept for all readers together.
+const CACHE: usize = 64 << 20;
+
+/// What is mounted, and how.
+pub struct Request {
+    /// One snapshot, whose tree is then the top; otherwise all of them.
+    pub only: Option<Snapshot>,
+    /// Who may look.
+    pub access: Access,
+    /// How a snapshot's time is written in the name of its folder.
+    pub write_time: WriteTime,
+}
+
+/// Mounts `repo` on `target`, which [`prepare`] has looked at. When it returns, programs can use it.
+pub fn mount(
+    repo: &Repository,
+    target: &Path,
+    request: Request,
+    monitor: Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<Mounted, Error> {
+    let default = Default {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        time: repo.clock().now(),
+    };
+    let catalog = Catalog::open(repo, request.write_time, monitor, cancel.clone())?;
+    let only = request.only.map(|snapshot| Arc::new(Known { snapshot, folder: String::new() }));
+    let tree = Tree::new(catalog, only);
+    let files = Files::new(tree, default, ReadCache::new(CACHE), request.access.others);
+    let mounted = session::start(files, target, request.access)?;
+    session::read_ahead(target);
+    Ok(mounted)
+}
