@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
-use crate::files::write::{Folder, Options, Problem, Target as Place, What};
+use crate::files::write::{Folder, Options, Problem, Target as Place, What, is_temporary};
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::ops::Error;
 use crate::ops::look;
@@ -141,6 +141,12 @@ impl Work<'_> {
         let root = place.root();
         let marker = marker_text(self.plan.base().system, &self.plan.choice.candidate.id);
         self.write(root, MARKER, marker.as_bytes())?;
+        // What an earlier restore left that was killed before it had a marker.
+        for entry in root.entries()?.collect::<Result<Vec<_>, _>>()? {
+            if is_temporary(&entry.name) {
+                root.remove(&entry.name)?;
+            }
+        }
         if let Some(global) = root.existing(b"global")? {
             global.remove(b"pg_control")?;
         }
