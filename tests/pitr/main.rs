@@ -10,7 +10,6 @@ mod support;
 mod killed;
 mod preflight;
 #[path = "../support/servers/mod.rs"]
-#[allow(dead_code, reason = "made for the tests of backends, which need more of it")]
 mod servers;
 mod stage;
 mod targets;

@@ -213,7 +213,7 @@ impl Replication {
         let rows = connection.rows(&format!(
             "SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '{name}'"
         ))?;
-        if rows.len() == 0 {
+        if rows.is_empty() {
             return Ok(None);
         }
         let restart = restart_of(&rows)?;
