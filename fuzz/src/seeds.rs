@@ -195,6 +195,7 @@ fn wal_files(vault: &Vault) -> Vec<Seed> {
         timeline: 2,
         segment_size: 1 << 24,
         ranges: vec![64..=70, 72..=127],
+        missed: vec![128..=130],
         when: Timestamp(7),
         unknown: Unknown::default(),
     };

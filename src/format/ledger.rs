@@ -1,5 +1,6 @@
-//! The body of a WAL ledger: a signed statement that segments of a timeline were durable. A segment that a
-//! ledger names and that is not there was lost; one that none names was perhaps never there.
+//! The body of a WAL ledger: a signed statement that segments of a timeline were durable, or that they were
+//! missed. A segment that a ledger names as durable and that is not there was lost; one that none names was
+//! perhaps never there; of one that was missed, nobody had it any more when somebody was to receive it.
 
 use std::ops::RangeInclusive;
 
@@ -22,6 +23,8 @@ pub struct LedgerBody {
     pub segment_size: u32,
     /// Numbers of segments that were durable, ascending, with a hole between any two ranges.
     pub ranges: Vec<RangeInclusive<u64>>,
+    /// Numbers of segments that neither the repository nor the server had, in the same order.
+    pub missed: Vec<RangeInclusive<u64>>,
     /// When that was.
     pub when: Timestamp,
     /// Attributes that this version does not know.
@@ -44,18 +47,19 @@ impl LedgerBody {
     /// The record; refused if nobody could read it.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
         self.check()?;
-        let items = self.ranges.iter().map(|range| {
+        let item = |range: &RangeInclusive<u64>| {
             let mut item = Vec::new();
             Writer::new(&mut item).varint(*range.start()).varint(range.end() - range.start());
             item
-        });
+        };
         let mut out = Vec::new();
         RecordWriter::new(&mut out, &self.unknown)
             .u64(1, self.system)
             .u64(3, self.timeline.into())
             .u64(5, self.segment_size.into())
-            .list(7, items)
+            .list(7, self.ranges.iter().map(item))
             .i64(9, self.when.0)
+            .list(11, self.missed.iter().map(item))
             .finish();
         Ok(out)
     }
@@ -64,7 +68,7 @@ impl LedgerBody {
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut record = RecordReader::new(WHAT, bytes);
         let (mut system, mut timeline, mut segment_size, mut when) = (None, None, None, None);
-        let (mut ranges, mut unknown) = (Vec::new(), Unknown::default());
+        let (mut ranges, mut missed, mut unknown) = (Vec::new(), Vec::new(), Unknown::default());
         while let Some(attribute) = record.next_attribute()? {
             match attribute.tag {
                 1 => system = Some(attribute.u64()?),
@@ -72,6 +76,7 @@ impl LedgerBody {
                 5 => segment_size = Some(attribute.u32()?),
                 7 => ranges = attribute.list(read_range)?,
                 9 => when = Some(Timestamp(attribute.i64()?)),
+                11 => missed = attribute.list(read_range)?,
                 _ => unknown.keep(&attribute)?,
             }
         }
@@ -80,6 +85,7 @@ impl LedgerBody {
             timeline: record.need(timeline, "timeline")?,
             segment_size: record.need(segment_size, "segment size")?,
             ranges,
+            missed,
             when: record.need(when, "time")?,
             unknown,
         };
@@ -89,7 +95,6 @@ impl LedgerBody {
 
     fn check(&self) -> Result<(), Error> {
         let wrong = |what| Err(Error::new(WHAT, Reason::Inconsistent(what)));
-        check_items(WHAT, self.ranges.len())?;
         let size = self.segment_size;
         if !size.is_power_of_two() || !limits::WAL_SEGMENT_SIZES.contains(&size) {
             return wrong("its segment size is none");
@@ -97,17 +102,20 @@ impl LedgerBody {
         if self.timeline == 0 {
             return wrong("its timeline is zero");
         }
-        if self.ranges.is_empty() {
+        if self.ranges.is_empty() && self.missed.is_empty() {
             return wrong("it names no segment");
         }
         // The last segment there can be, so that numbers have positions.
         let last = u64::MAX / u64::from(size);
-        if self.ranges.iter().any(|range| range.is_empty() || *range.end() > last) {
-            return wrong("a range is empty or beyond the last position there is");
-        }
-        let apart = |pair: &[RangeInclusive<u64>]| pair[0].end().saturating_add(1) < *pair[1].start();
-        if !self.ranges.windows(2).all(apart) {
-            return wrong("its ranges do not ascend with holes between them");
+        for ranges in [&self.ranges, &self.missed] {
+            check_items(WHAT, ranges.len())?;
+            if ranges.iter().any(|range| range.is_empty() || *range.end() > last) {
+                return wrong("a range is empty or beyond the last position there is");
+            }
+            let apart = |pair: &[RangeInclusive<u64>]| pair[0].end().saturating_add(1) < *pair[1].start();
+            if !ranges.windows(2).all(apart) {
+                return wrong("its ranges do not ascend with holes between them");
+            }
         }
         Ok(())
     }
@@ -132,12 +140,14 @@ mod tests {
             system: u64,
             timeline in 1u32..,
             numbers in proptest::collection::btree_set(0u64..500, 1..60),
+            missed in proptest::collection::btree_set(0u64..500, 0..60),
         ) {
             let ranges = LedgerBody::ranges_of(numbers.iter().copied());
             let named: Vec<u64> = ranges.iter().cloned().flatten().collect();
             prop_assert_eq!(named, numbers.into_iter().collect::<Vec<_>>());
+            let missed = LedgerBody::ranges_of(missed);
             let (when, unknown) = (Timestamp(-7), Unknown::default());
-            let ledger = LedgerBody { system, timeline, segment_size: 16 << 20, ranges, when, unknown };
+            let ledger = LedgerBody { system, timeline, segment_size: 16 << 20, ranges, missed, when, unknown };
             let bytes = ledger.encode().unwrap();
             prop_assert_eq!(&LedgerBody::decode(&bytes).unwrap(), &ledger);
             testing::canonical(&bytes, LedgerBody::decode, |ledger| ledger.encode().unwrap());
@@ -151,6 +161,7 @@ mod tests {
             timeline: 1,
             segment_size,
             ranges,
+            missed: Vec::new(),
             when: Timestamp(0),
             unknown: Unknown::default(),
         };
@@ -161,6 +172,8 @@ mod tests {
         assert!(ledger(16 << 20, vec![0..=3, 4..=5]).encode().is_err(), "one range in two");
         assert!(ledger(16 << 20, vec![5..=5, 0..=3]).encode().is_err());
         assert!(ledger(16 << 20, vec![0..=end + 1]).encode().is_err());
+        LedgerBody { missed: vec![2..=2, 4..=5], ..ledger(16 << 20, vec![]) }.encode().unwrap();
+        assert!(LedgerBody { missed: vec![2..=2, 3..=5], ..ledger(16 << 20, vec![0..=3]) }.encode().is_err());
         assert!(LedgerBody { timeline: 0, ..ledger(16 << 20, vec![0..=3]) }.encode().is_err());
     }
 }

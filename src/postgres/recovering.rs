@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -25,6 +26,12 @@ const CONFIG: &str = "postgresql.conf";
 /// so these are far above what is usual.
 const SETTINGS: &str = "max_connections = 1000\nmax_worker_processes = 256\nmax_wal_senders = 256\n\
     max_prepared_transactions = 1000\nmax_locks_per_transaction = 256\n";
+/// The file that a server's process makes first of all.
+const PID_FILE: &str = "postmaster.pid";
+/// How often it is looked for.
+const TICK: Duration = Duration::from_millis(50);
+/// How often, before a server that says nothing counts as gone, and one that has said something and no more.
+const TICKS: (u32, u32) = (1200, 100);
 /// Lines of the server's messages that an error shows.
 const LOG_LINES: usize = 4;
 
@@ -55,7 +62,7 @@ pub struct Recovering {
 }
 
 impl Recovering {
-    /// Starts it. It need not be reachable yet.
+    /// Starts it. It need not be reachable yet, but its process is there, or has said why it is not.
     pub fn start(tools: &Tools, look: &Look<'_>) -> Result<Self, Error> {
         let pg_ctl = tools.find(Program::PgCtl, "the cluster", look.version)?;
         let refuse =
@@ -108,7 +115,7 @@ impl Recovering {
 
     /// Whether its process is there.
     pub fn is_running(&self) -> bool {
-        self.data.join("postmaster.pid").exists()
+        self.data.join(PID_FILE).exists()
     }
 
     /// The last of its messages.
@@ -156,7 +163,26 @@ impl Recovering {
         let mut command = self.command();
         command.args(["start", "--no-wait", "--silent", "--log"]).arg(self.private.path().join("log"));
         command.arg("--options").arg(options.join(" "));
-        Running::start("pg_ctl", &mut command, cancel)?.wait_for_success().map(drop)
+        Running::start("pg_ctl", &mut command, cancel)?.wait_for_success()?;
+        self.wait_for_process(cancel)
+    }
+
+    /// pg_ctl returns before the server's process has begun, which takes a while on a busy machine.
+    fn wait_for_process(&self, cancel: &Cancel) -> Result<(), Error> {
+        let (mut silent, mut said) = (0, 0);
+        for _ in 0..TICKS.0 {
+            if self.is_running() || silent >= TICKS.1 {
+                break;
+            }
+            if cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(TICK);
+            let log = self.private.path().join("log").metadata().map_or(0, |log| log.len());
+            silent = if log > 0 && log == said { silent + 1 } else { 0 };
+            said = log;
+        }
+        Ok(())
     }
 
     fn halt(&mut self) -> Result<(), Error> {

@@ -127,6 +127,7 @@ fn ledgers(chapter: &mut Chapter) {
         timeline: 3,
         segment_size: 16 << 20,
         ranges: vec![64..=70, 72..=72, 74..=127],
+        missed: Vec::new(),
         when: Timestamp(1_700_000_000_000_000_000),
         unknown: Unknown::default(),
     };
@@ -137,6 +138,14 @@ fn ledgers(chapter: &mut Chapter) {
         "ranges": [[64, 70], [72, 72], [74, 127]], "when": ledger.when.0,
     });
     chapter.bytes("ledger", input, &bytes);
+    let gap = LedgerBody { ranges: Vec::new(), missed: vec![128..=130, 132..=132], ..ledger.clone() };
+    let gap_bytes = gap.encode().unwrap();
+    assert_eq!(LedgerBody::decode(&gap_bytes).unwrap(), gap);
+    let input = json!({
+        "system": SYSTEM.to_string(), "timeline": 3, "segment size": 16 << 20,
+        "missed": [[128, 130], [132, 132]], "when": gap.when.0,
+    });
+    chapter.bytes("ledger of what was missed", input, &gap_bytes);
     for (case, from, to) in
         [("ranges that touch", &[72u8, 0][..], &[71, 0][..]), ("ranges that go back", &[72, 0], &[60, 0])]
     {

@@ -83,9 +83,16 @@ pub fn store_wal(repo: &Repository) {
         assert!(matches!(wal::put(repo, &file).unwrap(), Put::New { .. }));
     }
     let when = Timestamp(1_700_000_000_000_000_000);
-    let (ranges, unknown) = (vec![1..=2], Unknown::default());
-    let body =
-        LedgerBody { system: SYSTEM, timeline: 1, segment_size: SEGMENT as u32, ranges, when, unknown };
+    let (ranges, missed, unknown) = (vec![1..=2], Vec::new(), Unknown::default());
+    let body = LedgerBody {
+        system: SYSTEM,
+        timeline: 1,
+        segment_size: SEGMENT as u32,
+        ranges,
+        missed,
+        when,
+        unknown,
+    };
     ledger::write(repo, &body).unwrap();
 }
 

@@ -7,7 +7,10 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod killed;
 mod preflight;
+#[path = "../support/servers/mod.rs"]
+mod servers;
 mod stage;
 mod targets;
 mod timelines;

@@ -1,7 +1,7 @@
 //! A restored folder starts when it is whole, and not before; tablespaces; the check.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -181,6 +181,23 @@ fn the_folder_is_as_the_server_wants_it() {
     );
     assert!(settings.contains("wal fetch %f \"%p\"'"), "{settings}");
     assert!(settings.contains("archive_command"), "what was there stays: {settings}");
+}
+
+#[test]
+fn the_folder_is_as_open_as_the_servers_was() {
+    let stage = Stage::start();
+    // What is in it keeps the modes that it was made with.
+    let data = stage.server.path("data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o750)).unwrap();
+    stage.server.restart();
+    stage.base();
+    stage.mark(1);
+    stage.server.switch();
+    stage.restored(&["--latest"]);
+    let mode = |name: &str| stage.copy().join(name).metadata().unwrap().mode() & 0o7777;
+    assert_eq!((mode(""), mode("global"), mode("backup_manifest")), (0o750, 0o700, 0o640));
+    assert_eq!(mode("recovery.signal"), 0o640);
+    assert_eq!(stage.marks(), "1");
 }
 
 #[test]

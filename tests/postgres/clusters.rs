@@ -18,7 +18,7 @@ use kamba_vault::repo::{Repository, roots};
 
 use crate::base_backups::with_checksums;
 use crate::inside::{beside_pg_ctl, data, folder_of_the_server, on_data_stopped, sql};
-use crate::shared::{Vault, assert_clean, provenance};
+use crate::shared::{Faulty, Vault, assert_clean, provenance};
 use crate::support::Db;
 
 fn try_base(
@@ -133,6 +133,35 @@ fn a_corrupt_page_is_named_and_the_rest_is_stored() {
     write_back(&vault.repo, &made, "pgdata", &pgdata);
     assert_eq!(fs::read(pgdata.join(&file)).unwrap(), fs::read(data(&db).join(&file)).unwrap());
     assert_clean(&vault.repo);
+}
+
+#[test]
+fn a_base_backup_that_dies_at_any_step_leaves_none_or_a_whole_one() {
+    let db = with_checksums();
+    for steps in 0.. {
+        let mut died = false;
+        for last_has_effect in [false, true] {
+            let faulty = Faulty::new();
+            faulty.fault.crash_after(steps, last_has_effect);
+            let made = try_base(&faulty.repo, &db, Arc::new(Silent), &Cancel::new());
+            died |= faulty.fault.has_crashed();
+            let next = Vault::of(faulty.memory.clone());
+            assert_clean(&next.repo);
+            let there = roots::list(&next.repo, &Cancel::new()).unwrap().snapshots.len();
+            assert!(there <= 1 && (made.is_err() || there == 1), "step {steps}");
+            // The server is not left in a base backup, and gives the next.
+            let running = "SELECT count(*) FROM pg_stat_progress_basebackup";
+            crate::shared::wait_for("the server to stop sending", || sql(&db, running) == "0");
+            base(&next.repo, &db);
+            let listed = roots::list(&next.repo, &Cancel::new()).unwrap().snapshots.len();
+            assert_eq!(listed, there + 1);
+            assert_clean(&next.repo);
+        }
+        if !died {
+            assert!(steps >= 5, "lease, packs, index part, root, lease: {steps} steps");
+            return;
+        }
+    }
 }
 
 /// Cancels once so many bytes were read.

@@ -85,12 +85,18 @@ fn commits_stream_by_a_slot_until_the_server_stops() {
     let db = Db::start();
     let mut replication = connect(&db);
     assert_eq!(replication.read_slot("keeper").unwrap(), None);
+    assert_eq!(replication.look_up_slot("keeper").unwrap(), None);
     replication.create_slot("keeper", false).unwrap();
     let error = replication.create_slot("keeper", false).unwrap_err();
     assert_eq!(error.code(), Some("42710"), "{error}");
     let slot = replication.read_slot("keeper").unwrap().unwrap();
     let from = Lsn(slot.restart.unwrap().0 / SEGMENT * SEGMENT);
     assert_eq!(slot.timeline, Some(1));
+    // As older servers are asked.
+    assert_eq!(replication.look_up_slot("keeper").unwrap(), Some(slot));
+    sql(&db, "SELECT pg_create_physical_replication_slot('idle')");
+    let idle = replication.look_up_slot("idle").unwrap();
+    assert_eq!((idle, idle.unwrap().restart), (replication.read_slot("idle").unwrap(), None));
     let mut stream = replication.stream(Some("keeper"), from, 1).unwrap();
     sql(&db, "CREATE TABLE rows (n int)");
     let mut wal = read_until(&mut stream, from, position(&db));
@@ -180,6 +186,8 @@ fn a_timeline_ends_where_the_next_begins() {
     sql(&db, "INSERT INTO rows VALUES (1)");
     let mut replication = connect(&db);
     assert_eq!(replication.identify().unwrap().timeline, 2);
+    let kept = replication.look_up_slot("keeper").unwrap();
+    assert_eq!((kept.unwrap().timeline, kept), (Some(1), replication.read_slot("keeper").unwrap()));
     let mut stream = replication.stream(Some("keeper"), from, 1).unwrap();
     let mut end = from;
     let next = loop {

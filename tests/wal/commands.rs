@@ -13,13 +13,13 @@ use crate::program::{Run, Sandbox, finish};
 use crate::segments::{SYSTEM, data_folder, name, segment, segment_of, write_segment};
 
 /// A repository, and the data folder of a cluster.
-struct Place {
+pub struct Place {
     sandbox: Sandbox,
-    data: PathBuf,
+    pub data: PathBuf,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let sandbox = Sandbox::new();
         let data = sandbox.path("data");
         data_folder(&data, SYSTEM);
@@ -32,12 +32,12 @@ impl Place {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub fn run(&self, args: &[&str]) -> Run {
         finish(&mut self.program(args))
     }
 
     /// Pushes segments of timeline 1.
-    fn push_segments(&self, numbers: impl IntoIterator<Item = u64>) {
+    pub fn push_segments(&self, numbers: impl IntoIterator<Item = u64>) {
         let mut args = vec!["wal".to_owned(), "push".to_owned()];
         for number in numbers {
             write_segment(&self.data, 1, number);

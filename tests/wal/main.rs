@@ -16,4 +16,6 @@ mod recovery;
 mod segments;
 mod server;
 mod spool;
+mod steps;
 mod switching;
+mod words;

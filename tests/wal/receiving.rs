@@ -90,6 +90,19 @@ fn status(server: &Archiving) -> Value {
     serde_json::from_slice(&run(&mut command).stdout).unwrap()
 }
 
+/// Ends segments until the server has removed the first of what it writes now, which no slot keeps.
+fn let_go(server: &Archiving) {
+    server.sql("ALTER SYSTEM SET archive_command = 'true'");
+    server.sql("ALTER SYSTEM SET min_wal_size = '2MB'");
+    server.sql("SELECT pg_reload_conf(); SELECT pg_drop_replication_slot('kamba_vault')");
+    let first = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    wait_for("the server to remove its WAL", || {
+        switch(server);
+        server.sql("CHECKPOINT");
+        server.sql(&format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{first}'")) == "0"
+    });
+}
+
 /// A server with a table and a copy that knows nothing of what comes.
 fn begun() -> Archiving {
     let server = Archiving::start();
@@ -243,4 +256,68 @@ fn the_end_of_a_timeline_is_followed() {
     assert_eq!(lines.len(), 2, "{status}");
     assert_eq!(lines[0]["partial"], true, "{status}");
     assert!(status["clusters"][0]["histories"].to_string().contains('2'), "{status}");
+}
+
+#[test]
+fn what_the_server_has_removed_is_written_down_as_missed() {
+    let server = begun();
+    let receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    switch(&server);
+    caught_up(&server);
+    server.sql("INSERT INTO t VALUES (1)");
+    caught_up(&server);
+    let first = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    receiver.stop();
+    let_go(&server);
+    let oldest = server.sql("SELECT min(name) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'");
+    let receiver = Receiver::start(&server);
+    caught_up(&server);
+    let last = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    switch(&server);
+    caught_up(&server);
+    wait_for("all to be stored", || status(&server)["clusters"][0]["timelines"][0]["last"] == last);
+    assert!(receiver.said().contains("make a base backup now"), "{}", receiver.said());
+    receiver.stop();
+    let status = status(&server);
+    let line = &status["clusters"][0]["timelines"][0];
+    assert_eq!((&line["partial"], &line["lost"]), (&true.into(), &Value::Array(vec![])), "{line}");
+    let number = |name: &str| u64::from_str_radix(&name[8..], 16).unwrap();
+    let [gap] = &line["gaps"].as_array().unwrap()[..] else { panic!("{line}") };
+    assert_eq!(gap["first"], first, "{line}");
+    // All that the server still had was taken.
+    assert_eq!(number(gap["last"].as_str().unwrap()) + 1, number(&oldest), "{line} {oldest}");
+}
+
+#[test]
+fn a_gap_at_the_beginning_of_a_timeline_is_known() {
+    let server = begun();
+    let receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    switch(&server);
+    server.sql("INSERT INTO t VALUES (1)");
+    caught_up(&server);
+    receiver.stop();
+    // A failover: the new server has no slot, and goes on for long.
+    server.sql("ALTER SYSTEM SET restore_command = 'false'");
+    server.cluster.crash().unwrap();
+    fs::write(server.path("data/recovery.signal"), "").unwrap();
+    server.cluster.restart(&Cancel::new()).unwrap();
+    wait_for("the promotion", || server.sql("SELECT pg_is_in_recovery()") == "f");
+    let first = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    assert!(first.starts_with("00000002"), "{first}");
+    let_go(&server);
+    let receiver = Receiver::start(&server);
+    caught_up(&server);
+    let last = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    switch(&server);
+    caught_up(&server);
+    let second = || status(&server)["clusters"][0]["timelines"][1].clone();
+    wait_for("all to be stored", || second()["last"] == last);
+    receiver.stop();
+    let line = second();
+    let gaps = line["gaps"].as_array().unwrap();
+    assert_eq!((gaps.len(), &gaps[0]["first"]), (1, &first.into()), "{line}");
+    assert!(gaps[0]["last"].as_str() < line["first"].as_str(), "{line}");
+    assert!(status(&server)["clusters"][0]["histories"].to_string().contains('2'));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::monitor::Monitor;
-use crate::files::write::{Folder, Options, Problem, Target as Place, What};
+use crate::files::write::{Folder, Options, Problem, Target as Place, What, is_temporary};
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::ops::Error;
 use crate::ops::look;
@@ -88,20 +88,18 @@ struct Metas {
 }
 
 impl Metas {
-    /// Of a base backup. What the server sends says nothing of the data folder itself: then it is as those in
+    /// Of a base backup. Of the data folder itself its mode is known, or not even that: then it is as those in
     /// it are, which the server makes alike (`pg_dir_create_mode`).
     fn of(view: &View) -> Result<Self, Error> {
-        let mut found = None;
-        for path in ["pgdata", "pgdata/global"] {
+        let folder = |path: &str| {
             let folder = view.find(path.as_bytes())?.filter(|entry| entry.kind == EntryKind::Directory);
-            let folder = folder.ok_or_else(|| {
+            folder.map(|folder| folder.meta).ok_or_else(|| {
                 let message = format!("the base backup has no folder {path}");
                 refused(Class::Damaged, message, "choose another with --base")
-            })?;
-            found = found.or(Some(folder.meta).filter(|meta| meta.mode.is_some()));
-        }
-        let meta = found.unwrap_or_default();
-        let group = meta.mode.unwrap_or(0) & 0o050;
+            })
+        };
+        let (own, meta) = (folder("pgdata")?, folder("pgdata/global")?);
+        let group = own.mode.or(meta.mode).unwrap_or(0) & 0o050;
         let with = |mode| FileMeta {
             mode: Some(mode),
             uid: meta.uid,
@@ -143,6 +141,12 @@ impl Work<'_> {
         let root = place.root();
         let marker = marker_text(self.plan.base().system, &self.plan.choice.candidate.id);
         self.write(root, MARKER, marker.as_bytes())?;
+        // What an earlier restore left that was killed before it had a marker.
+        for entry in root.entries()?.collect::<Result<Vec<_>, _>>()? {
+            if is_temporary(&entry.name) {
+                root.remove(&entry.name)?;
+            }
+        }
         if let Some(global) = root.existing(b"global")? {
             global.remove(b"pg_control")?;
         }

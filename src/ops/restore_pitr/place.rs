@@ -12,6 +12,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::base::class::Class;
 use crate::base::units;
+use crate::files::write::is_temporary;
 use crate::format::base_backup::BaseBackup;
 use crate::ops::Error;
 use crate::ops::restore_pitr::refused;
@@ -197,9 +198,14 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// Whether a folder is not there, or there is nothing in it.
+/// Whether a folder holds nothing, or is not there. What a restore leaves that was killed while it wrote its
+/// first file, the marker, is nothing.
 fn is_empty(folder: &Path) -> Result<bool, Error> {
+    let is_left = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| is_temporary(entry.file_name().as_bytes()))
+    };
     match std::fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        Ok(mut entries) => Ok(entries.all(is_left)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
         Err(error) => Err(refused(
             Class::Failed,

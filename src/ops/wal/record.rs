@@ -1,4 +1,5 @@
-//! Which segments were durable, written down: so that one that is removed later is known to be lost.
+//! Which segments were durable, written down: so that one that is removed later is known to be lost. And
+//! which were missed, so that a gap is known where nothing before or behind it shows it.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -40,6 +41,21 @@ pub fn record(
         return Ok(());
     }
     let segment_size = u32::try_from(size.bytes()).unwrap_or_default();
+    let (missed, when, unknown) = (Vec::new(), repo.clock().now(), Unknown::default());
+    Ok(ledger::write(repo, &LedgerBody { system, timeline, segment_size, ranges, missed, when, unknown })?)
+}
+
+/// Writes down that these segments of the cluster `system` were missed: neither the repository nor the server
+/// had them.
+pub fn record_missed(
+    repo: &Unlocked,
+    system: u64,
+    timeline: u32,
+    size: SegmentSize,
+    numbers: RangeInclusive<u64>,
+) -> Result<(), Error> {
+    let segment_size = u32::try_from(size.bytes()).unwrap_or_default();
+    let (ranges, missed) = (Vec::new(), vec![numbers]);
     let (when, unknown) = (repo.clock().now(), Unknown::default());
-    Ok(ledger::write(repo, &LedgerBody { system, timeline, segment_size, ranges, when, unknown })?)
+    Ok(ledger::write(repo, &LedgerBody { system, timeline, segment_size, ranges, missed, when, unknown })?)
 }

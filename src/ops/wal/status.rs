@@ -55,7 +55,8 @@ pub struct Timeline {
     pub damaged: Ranges,
     /// Segments that a ledger names and that are not there: they were removed.
     pub lost: Ranges,
-    /// Segments between others of which nothing is known: they were never here, or not for long.
+    /// Segments between others of which nothing is known, and those that a ledger calls missed: they were
+    /// never here, or not for long.
     pub gaps: Ranges,
     /// Whether a last, unfinished segment is there: the timeline was left.
     pub partial: bool,
@@ -160,6 +161,7 @@ type Key = (u64, u32, SegmentSize);
 struct Found {
     present: Ranges,
     recorded: Ranges,
+    missed: Ranges,
     partial: bool,
     stored_bytes: u64,
     newest: Option<Timestamp>,
@@ -212,6 +214,7 @@ fn put_together(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
         let Some(size) = SegmentSize::new(ledger.segment_size.into()) else { continue };
         let own = found.entry((ledger.system, ledger.timeline, size)).or_default();
         own.recorded.extend(ledger.ranges.iter().cloned());
+        own.missed.extend(ledger.missed.iter().cloned());
     }
     let mut clusters: BTreeMap<u64, Cluster> = BTreeMap::new();
     let cluster = |system| Cluster { system, timelines: Vec::new(), histories: Vec::new() };
@@ -234,12 +237,14 @@ impl Found {
             (Some(first), Some(last)) => vec![*first.start()..=*last.end()],
             _ => Ranges::new(),
         };
+        // One that was missed may lie before all that is there, or behind it.
+        let holes = ranges::merged(span.into_iter().chain(self.missed).collect());
         Timeline {
             timeline,
             size,
             damaged: Ranges::new(),
             lost: ranges::without(&recorded, &present),
-            gaps: ranges::without(&span, &known),
+            gaps: ranges::without(&holes, &known),
             present,
             partial: self.partial,
             stored_bytes: self.stored_bytes,

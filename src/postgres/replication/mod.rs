@@ -11,9 +11,13 @@ use crate::postgres::libpq::{Answer, Connection, Library, Rows};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::stream::Stream;
 use crate::postgres::version::Version;
+use crate::postgres::wal;
 
 /// The oldest server that WAL is taken from: the oldest whose control file this program can read.
 pub const OLDEST: Version = Version(130_000);
+
+/// What is asked for when slots are.
+const SLOT: &str = "a slot";
 
 /// The first with `READ_REPLICATION_SLOT`.
 const READS_SLOTS: Version = Version(150_000);
@@ -58,6 +62,9 @@ pub struct SlotState {
 pub struct Replication {
     connection: Connection,
     version: Version,
+    library: Library,
+    settings: Settings,
+    cancel: Cancel,
 }
 
 impl Replication {
@@ -70,7 +77,13 @@ impl Replication {
                 Error::Connect { server, reason } => Error::Replication { server, reason },
                 other => other,
             })?;
-        let replication = Replication { version: connection.version(), connection };
+        let replication = Replication {
+            version: connection.version(),
+            connection,
+            library: library.clone(),
+            settings: settings.clone(),
+            cancel: cancel.clone(),
+        };
         replication.needs(OLDEST, "replication")?;
         Ok(replication)
     }
@@ -128,6 +141,13 @@ impl Replication {
         Ok(self.show("data_checksums")? == "on")
     }
 
+    /// The permissions of the data folder, which the server takes over for all that it makes in it; `None` for
+    /// others than the two with which a server starts.
+    pub fn data_folder_mode(&mut self) -> Result<Option<u32>, Error> {
+        let mode = u32::from_str_radix(&self.show("data_directory_mode")?, 8).ok();
+        Ok(mode.filter(|mode| matches!(mode, 0o700 | 0o750)))
+    }
+
     /// Bytes of a page.
     pub fn block_size(&mut self) -> Result<u32, Error> {
         let size = self.show("block_size")?.parse().ok();
@@ -169,21 +189,47 @@ impl Replication {
         self.one_row(&statement, 4, "a new slot").map(drop)
     }
 
-    /// What a slot is at; `None` if there is no such slot. Needs PostgreSQL 15.
+    /// What a slot is at; `None` if there is no such slot.
     pub fn read_slot(&mut self, name: &str) -> Result<Option<SlotState>, Error> {
-        const WHAT: &str = "a slot";
+        if self.version < READS_SLOTS {
+            return self.look_up_slot(name);
+        }
         let name = slot_name(name)?;
-        self.needs(READS_SLOTS, "looking at a slot")?;
-        let rows = self.one_row(&format!("READ_REPLICATION_SLOT \"{name}\""), 3, WHAT)?;
+        let rows = self.one_row(&format!("READ_REPLICATION_SLOT \"{name}\""), 3, SLOT)?;
         if rows.value(0, 0).is_none() {
             return Ok(None);
         }
-        if rows.text(0, 0) != Some("physical") {
-            return Err(Error::Answer("a slot that is not physical"));
-        }
-        let restart = rows.value(0, 1).map(|_| rows.parse(0, 1, WHAT)).transpose()?;
-        let timeline = rows.value(0, 2).map(|_| rows.parse(0, 2, WHAT)).transpose()?;
+        let restart = restart_of(&rows)?;
+        let timeline = rows.value(0, 2).map(|_| rows.parse(0, 2, SLOT)).transpose()?;
         Ok(Some(SlotState { restart, timeline }))
+    }
+
+    /// The same from servers that have no such command: with an ordinary connection to the settings' database,
+    /// which the server's rules (`pg_hba.conf`) must allow as well. Any role may look.
+    pub fn look_up_slot(&mut self, name: &str) -> Result<Option<SlotState>, Error> {
+        let name = slot_name(name)?;
+        let extra = [("fallback_application_name", "kamba-vault")];
+        let mut connection = Connection::open(&self.library, &self.settings, &extra, &self.cancel)?;
+        let rows = connection.rows(&format!(
+            "SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '{name}'"
+        ))?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let restart = restart_of(&rows)?;
+        let timeline = restart.map(|at| self.timeline_at(at)).transpose()?;
+        Ok(Some(SlotState { restart, timeline }))
+    }
+
+    /// The timeline that holds the byte at `at`, on the way to the server's own.
+    fn timeline_at(&mut self, at: Lsn) -> Result<u32, Error> {
+        let timeline = self.identify()?.timeline;
+        if timeline <= 1 {
+            return Ok(timeline);
+        }
+        let file = self.timeline_history(timeline)?;
+        let history = wal::History::parse(timeline, &file.content);
+        Ok(history.map_err(|_| Error::Answer("a timeline's history"))?.timeline_at(at))
     }
 
     /// Drops a slot; with `wait`, once nobody uses it any more.
@@ -220,6 +266,14 @@ impl Replication {
         let rows = self.connection.rows(statement)?;
         if rows.len() == 1 && rows.columns() >= columns { Ok(rows) } else { Err(Error::Answer(what)) }
     }
+}
+
+/// Where a slot begins, of which the first two values are its kind and that.
+fn restart_of(rows: &Rows) -> Result<Option<Lsn>, Error> {
+    if rows.text(0, 0) != Some("physical") {
+        return Err(Error::Answer("a slot that is not physical"));
+    }
+    rows.value(0, 1).map(|_| rows.parse(0, 1, SLOT)).transpose()
 }
 
 /// A name that PostgreSQL allows for a slot (`ReplicationSlotValidateName` in `slot.c`): it needs no

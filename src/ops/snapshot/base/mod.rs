@@ -71,6 +71,7 @@ struct Cluster {
     pages_per_file: u32,
     has_checksums: bool,
     is_standby: bool,
+    folder_mode: Option<u32>,
 }
 
 /// Snapshots the cluster that a server runs.
@@ -145,6 +146,7 @@ impl Cluster {
             pages_per_file: replication.pages_per_file()?,
             has_checksums: replication.data_checksums()?,
             is_standby: replication.is_standby()?,
+            folder_mode: replication.data_folder_mode()?,
         })
     }
 }
@@ -377,10 +379,13 @@ impl<'s> Gathering<'s> {
         self.manifest.finish().map_err(|e| odd(e.to_string()))?;
         let node = Node::with_content(MANIFEST, NodeType::File, stream.finish()?.entries);
         let node = node.map_err(repo::Error::from)?;
-        let meta = FileMeta { mode: Some(0o600), ..FileMeta::default() };
+        let group = cluster.folder_mode.unwrap_or_default() & 0o040;
+        let meta = FileMeta { mode: Some(0o600 | group), ..FileMeta::default() };
         tree.add(MANIFEST.as_bytes(), &Node { meta, ..node })?;
         let mut root = Nodes::default();
-        root.push(&Node::with_children(PGDATA, NodeType::Directory, tree.finish()?))?;
+        let pgdata = Node::with_children(PGDATA, NodeType::Directory, tree.finish()?);
+        let meta = FileMeta { mode: cluster.folder_mode, ..FileMeta::default() };
+        root.push(&Node { meta, ..pgdata })?;
         if start.tablespaces.iter().any(|tablespace| tablespace.oid.is_some()) {
             let children = self.tablespaces.store(self.session)?;
             root.push(&Node::with_children(TABLESPACES, NodeType::Directory, children))?;

@@ -7,6 +7,7 @@
 //!
 //! A segment that `wal push` stored as well is the same object, and stored once.
 
+mod skip;
 mod start;
 mod timeline;
 mod upload;
@@ -220,13 +221,19 @@ impl Receiver<'_> {
             self.at = Some(at);
             self.tell(at);
             self.monitor.phase("receiving WAL", Count::SourceBytes, None);
-            let mut stream = replication.stream(Some(&self.request.slot), at.lsn, at.timeline)?;
-            let next = match self.stream(&mut stream)? {
-                Ended::Timeline(next) => next,
-                Ended::Server => return Ok(()),
-                Ended::Cancelled => return Ok(stream.stop()?),
+            let streamed = match replication.stream(Some(&self.request.slot), at.lsn, at.timeline) {
+                Ok(mut stream) => match self.stream(&mut stream) {
+                    Ok(Ended::Cancelled) => return Ok(stream.stop()?),
+                    other => other,
+                },
+                Err(error) => Err(error.into()),
             };
-            at = self.turn(next.timeline, next.switch)?;
+            at = match streamed {
+                Ok(Ended::Timeline(next)) => self.turn(next.timeline, next.switch)?,
+                Ok(Ended::Server | Ended::Cancelled) => return Ok(()),
+                Err(error) if skip::is_removed(&error) => self.skip(replication, &identity)?,
+                Err(error) => return Err(error),
+            };
         }
     }
 

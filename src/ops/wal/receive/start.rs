@@ -10,7 +10,7 @@ use crate::ops::wal::receive::{Open, Receiver};
 use crate::ops::wal::refused;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::{Identity, Replication};
-use crate::postgres::wal::{SegmentName, WalName};
+use crate::postgres::wal::{History, SegmentName, WalName};
 use crate::repo::wal;
 use crate::repo::wal::spool::Spool;
 
@@ -90,13 +90,19 @@ impl Receiver<'_> {
         Lsn(lsn.0 - lsn.0 % self.size.bytes())
     }
 
+    /// The timeline whose file holds segment `number`, on the way that `path` describes: of a segment in which a
+    /// timeline was left, the next one.
+    pub(super) fn timeline_of(&self, path: &History, number: u64) -> u32 {
+        path.timeline_at(Lsn(number.saturating_add(1).saturating_mul(self.size.bytes()) - 1))
+    }
+
     /// The first segment of those right before `number` that the repository does not have, with one before
     /// them that it has; `number` itself if it has the one before, or none that is near.
-    fn first_missing(&self, timeline: u32, number: u64) -> Result<u64, Error> {
+    fn first_missing(&self, path: &History, number: u64) -> Result<u64, Error> {
         // One listing, however many there are.
         let there: HashSet<WalId> = wal::list(self.repo)?.objects.into_iter().map(|(id, _)| id).collect();
         let has = |number: &u64| {
-            let name = SegmentName::new(timeline, *number, self.size);
+            let name = SegmentName::new(self.timeline_of(path, *number), *number, self.size);
             name.is_some_and(|name| there.contains(&self.repo.keys().wal_id(self.system, &name.to_string())))
         };
         let near = (number.saturating_sub(LOOK_BACK)..number).rev();
@@ -129,30 +135,23 @@ pub(super) fn begin_at(
     let kept = slot.and_then(|slot| Some((slot.restart?, slot.timeline?)));
     let (lsn, timeline) = kept.unwrap_or((server.position, server.timeline));
     let first = receiver.size.number_at(lsn);
-    let at = |number: u64| Position { timeline, lsn: Lsn(number * receiver.size.bytes()) };
-    // What was acknowledged and is in no spool any more: the server may still have it.
-    let missing = receiver.first_missing(timeline, first)?;
-    if missing < first {
-        let from = at(missing);
-        if can_stream(receiver, replication, from)? {
-            return Ok(from);
-        }
-        receiver.monitor.warn(&format!(
-            "the WAL from {} to {} is neither in the repository nor on the server any more: make a base backup now",
-            from.lsn,
-            at(first).lsn
-        ));
-    }
-    Ok(at(first))
+    // What was acknowledged and is in no spool any more, or was written before a failover: the server may
+    // still have it. If not, that shows when it is asked for.
+    let path = history(replication, server.timeline)?;
+    let missing = receiver.first_missing(&path, first)?;
+    Ok(if missing < first {
+        let timeline = receiver.timeline_of(&path, missing);
+        Position { timeline, lsn: Lsn(missing * receiver.size.bytes()) }
+    } else {
+        Position { timeline, lsn: Lsn(first * receiver.size.bytes()) }
+    })
 }
 
-/// Whether the server has WAL from there on.
-fn can_stream(receiver: &Receiver<'_>, replication: &mut Replication, from: Position) -> Result<bool, Error> {
-    use crate::postgres::error::Error::Refused;
-    match replication.stream(Some(&receiver.request.slot), from.lsn, from.timeline) {
-        Ok(stream) => stream.stop().map(|()| true).map_err(Error::from),
-        // undefined_file: "requested WAL segment … has already been removed".
-        Err(Refused { code, .. }) if code == "58P01" => Ok(false),
-        Err(error) => Err(error.into()),
+/// The history of a timeline, as the server has it. The first has none.
+pub(super) fn history(replication: &mut Replication, timeline: u32) -> Result<History, Error> {
+    if timeline <= 1 {
+        return Ok(History::of_first(timeline));
     }
+    let file = replication.timeline_history(timeline)?;
+    History::parse(timeline, &file.content).map_err(|e| refused(format!("{}: {e}", file.name), None))
 }

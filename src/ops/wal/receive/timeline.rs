@@ -3,11 +3,10 @@
 
 use crate::ops::Error;
 use crate::ops::wal::receive::Receiver;
-use crate::ops::wal::receive::start::Position;
+use crate::ops::wal::receive::start::{Position, history};
 use crate::ops::wal::refused;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::{Identity, Replication};
-use crate::postgres::wal::History;
 
 impl Receiver<'_> {
     /// Where to go on, when everything up to `at` is there, on a server that may be on a later timeline.
@@ -27,9 +26,7 @@ impl Receiver<'_> {
             );
             return Err(refused(message, Some("is it a server that was failed over from?")));
         }
-        let file = replication.timeline_history(server.timeline)?;
-        let history = History::parse(server.timeline, &file.content)
-            .map_err(|e| refused(format!("{}: {e}", file.name), None))?;
+        let history = history(replication, server.timeline)?;
         match history.left_at(at.timeline) {
             // The rest of the old timeline comes first.
             Some(switch) if at.lsn <= switch => Ok(at),

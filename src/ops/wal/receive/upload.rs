@@ -2,6 +2,7 @@
 //! until it is there; one that has another segment under the same name ends the receiving, since somebody has
 //! to look at that.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use crate::ops::wal::push::{check, store};
 use crate::ops::wal::receive::{PAUSE, sleep};
 use crate::ops::wal::record;
 use crate::postgres::wal::owner::Owner;
-use crate::postgres::wal::{SegmentHeader, SegmentName, WalName};
+use crate::postgres::wal::{SegmentHeader, SegmentName, SegmentSize, WalName};
 use crate::repo::wal::spool::Spool;
 use crate::repo::{self, Unlocked};
 
@@ -27,6 +28,8 @@ enum Job {
     Partial(SegmentName),
     /// A timeline's history.
     History(String, Vec<u8>),
+    /// Segments of a timeline that nobody has: a note of that.
+    Missed(u32, SegmentSize, RangeInclusive<u64>),
 }
 
 /// What both sides share.
@@ -90,6 +93,12 @@ impl Uploader {
     /// A timeline's history file.
     pub fn history(&self, name: String, content: Vec<u8>) {
         self.send(Job::History(name, content));
+    }
+
+    /// These segments of a timeline are neither in the repository nor on the server. What is sent after it is
+    /// stored after it.
+    pub fn missed(&self, timeline: u32, size: SegmentSize, numbers: RangeInclusive<u64>) {
+        self.send(Job::Missed(timeline, size, numbers));
     }
 
     /// Files that wait for the repository.
@@ -199,6 +208,9 @@ impl Shared {
                 Some(name) => (name, content.clone(), None),
                 None => return Ok(()),
             },
+            Job::Missed(timeline, size, numbers) => {
+                return record::record_missed(&self.repo, self.system, *timeline, *size, numbers.clone());
+            }
         };
         if bytes.is_empty() {
             return spooled.map_or(Ok(()), |text| self.spool.remove(&text).map_err(Error::from));
