@@ -16,6 +16,26 @@ pub fn keyed_id(key: &Secret32, plain: &[u8]) -> [u8; 32] {
     *blake3::keyed_hash(key.bytes(), plain).as_bytes()
 }
 
+/// Keyed BLAKE3 of bytes that come piece by piece.
+pub struct KeyedHasher(Zeroizing<blake3::Hasher>);
+
+impl KeyedHasher {
+    /// Of nothing yet.
+    pub fn new(key: &Secret32) -> Self {
+        KeyedHasher(Zeroizing::new(blake3::Hasher::new_keyed(key.bytes())))
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all that came.
+    pub fn finish(self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
 /// A 32-byte key for the purpose `context` from `parts`, which are hashed one after another.
 pub fn derive(context: &str, parts: &[&[u8]]) -> Secret32 {
     let mut hasher = Zeroizing::new(blake3::Hasher::new_derive_key(context));

@@ -13,7 +13,7 @@ mod wrap;
 
 pub use aead::{AeadKey, Domain, Place, TAG_LEN};
 pub use error::Error;
-pub use kdf::{StreamHasher, derive, expand, hash, keyed_id};
+pub use kdf::{KeyedHasher, StreamHasher, derive, expand, hash, keyed_id};
 pub use random::{Random, SystemRandom};
 pub use sign::{Signer, Verifier};
 pub use slot::{ArgonCost, SlotKeys, SlotSecret};

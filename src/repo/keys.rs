@@ -27,6 +27,21 @@ impl std::fmt::Debug for Keys {
     }
 }
 
+/// The id of a chunk on its way.
+pub struct ChunkHasher(crypto::KeyedHasher);
+
+impl ChunkHasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The id of all that came.
+    pub fn finish(self) -> ChunkId {
+        ChunkId(self.0.finish())
+    }
+}
+
 impl Keys {
     /// The keys in `ring`; an error if it has no epoch.
     pub fn new(ring: Keyring) -> Result<Self, Error> {
@@ -161,13 +176,21 @@ impl Keys {
 
     /// The id of a chunk. An auditor knows no ids of data, so for it no data chunk matches.
     pub fn chunk_id(&self, kind: ChunkKind, plain: &[u8]) -> ChunkId {
+        ChunkId(crypto::keyed_id(self.id_key(kind), plain))
+    }
+
+    /// Makes the id of a chunk whose bytes come piece by piece.
+    pub fn chunk_hasher(&self, kind: ChunkKind) -> ChunkHasher {
+        ChunkHasher(crypto::KeyedHasher::new(self.id_key(kind)))
+    }
+
+    fn id_key(&self, kind: ChunkKind) -> &Secret32 {
         let keys = &self.ring.id_keys;
-        let key = match kind {
+        match kind {
             ChunkKind::Data => keys.data.as_ref().unwrap_or(&NO_KEY),
             ChunkKind::List => &keys.list,
             ChunkKind::Tree => &keys.tree,
-        };
-        ChunkId(crypto::keyed_id(key, plain))
+        }
     }
 
     /// What the WAL object of this file is called. Every role can tell, and nobody without a key.

@@ -6,7 +6,7 @@ use kamba_vault::base::class::Class;
 use kamba_vault::base::clock::Cancel;
 use kamba_vault::base::limits::WAL_OBJECT_MAX;
 use kamba_vault::format::keyring::Role;
-use kamba_vault::format::wal::HEAD_LEN;
+use kamba_vault::format::wal::{HEAD_LEN, WalBody};
 use kamba_vault::ops::wal::record::{self, record};
 use kamba_vault::ops::wal::status::status;
 use kamba_vault::ops::wal::{fetch, push};
@@ -29,6 +29,16 @@ fn put_segment(repo: &Unlocked, timeline: u32, number: u64) -> String {
     let put = wal::put(repo, &file(&text, &segment(timeline, number))).unwrap();
     assert!(matches!(put, Put::New { .. }), "{put:?}");
     wal::object_name(repo, SYSTEM, &text)
+}
+
+/// A file as it is handed out piece by piece.
+fn in_pieces(repo: &Unlocked, name: &str) -> Result<Option<(WalBody, Vec<u8>)>, Error> {
+    let mut read = Vec::new();
+    let body = wal::get_in_pieces(repo, SYSTEM, name, &mut |piece| -> Result<(), Error> {
+        read.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(body.map(|body| (body, read)))
 }
 
 #[test]
@@ -54,6 +64,8 @@ fn what_is_put_comes_back_and_is_never_replaced() {
         let elsewhere = vault.elsewhere();
         let (body, read) = wal::get(&elsewhere.repo, SYSTEM, name).unwrap().unwrap();
         assert!(read == bytes, "{name}");
+        let (same, read) = in_pieces(&elsewhere.repo, name).unwrap().unwrap();
+        assert!(read == bytes && same == body, "{name}");
         assert_eq!((body.file.as_str(), body.len, body.object_len()), (name, bytes.len() as u64, stored));
         assert_eq!(wal::describe(&elsewhere.repo, SYSTEM, name).unwrap(), Some(body.clone()));
         assert_eq!(wal::put(&elsewhere.repo, &file(name, bytes)).unwrap(), Put::Same, "{name}");
@@ -92,6 +104,7 @@ fn no_byte_of_an_object_can_change_unseen() {
         let class = error.class();
         assert!(matches!(class, Class::Damaged | Class::Failed | Class::WrongKey), "{what}: {error}");
         assert!(error.to_string().contains(&object), "{what}: {error}");
+        assert_eq!(in_pieces(&vault.repo, &text).expect_err(what).class(), class, "{what}, in pieces");
     };
     // Every byte of the head, and of the frames as many as there is time for.
     for at in (0..HEAD_LEN).chain((HEAD_LEN..good.len()).step_by(4099)).chain([good.len() - 1]) {

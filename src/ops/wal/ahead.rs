@@ -14,7 +14,7 @@
 //! earlier one left is not used.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,10 +40,12 @@ const STOP: &str = "stop";
 const ASKED: &str = "asked";
 /// Ends the names of segments that are being written.
 const PART: &str = ".part";
-/// Segments that are fetched at once at most: each takes its own length, stored and plain.
-const AT_ONCE: u64 = 3;
-/// Bytes of segments that are fetched at once, unless a single one has more.
-const AT_ONCE_BYTES: u64 = 192 << 20;
+/// Segments that are fetched at once at least, so that a way that takes long is gone more than once at a time.
+const AT_ONCE_MIN: u64 = 2;
+/// The same at most.
+const AT_ONCE_MAX: u64 = 4;
+/// Bytes of segments that are fetched at once, unless a single one has more: each takes its stored length.
+const AT_ONCE_BYTES: u64 = 256 << 20;
 /// Where Linux tells one start of the machine from another (`random(4)`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How often a wait for a segment that is on its way looks again, and one for how far recovery has come.
@@ -185,8 +187,7 @@ impl Ahead {
         }
         let fetched = std::thread::scope(|scope| {
             let work = || self.work(repo, system, &course).inspect_err(|_| course.end());
-            let at_once = (AT_ONCE_BYTES / size.bytes()).clamp(1, AT_ONCE);
-            let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+            let threads: Vec<_> = (0..at_once(size)).map(|_| scope.spawn(work)).collect();
             self.lead(&course, cancel);
             threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(()))).collect()
         });
@@ -220,7 +221,6 @@ impl Ahead {
     }
 
     fn work(&self, repo: &Unlocked, system: u64, course: &Course) -> Result<(), Error> {
-        let mut bytes = Vec::new();
         while let Some(name) = course.next() {
             if self.path(name).exists() {
                 continue;
@@ -230,13 +230,7 @@ impl Ahead {
             // There before the fetch begins, so that a call for it waits.
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
-            let written =
-                fetch::read(repo, system, WalName::Segment(name), &mut bytes).and_then(|is_there| {
-                    match is_there {
-                        true => file.write_all(&bytes).map(|()| true).map_err(fail),
-                        false => Ok(false),
-                    }
-                });
+            let written = fetch::read_to(repo, system, WalName::Segment(name), &mut file, &part);
             match written {
                 Ok(true) => fs::rename(&part, self.path(name)).map_err(fail)?,
                 other => {
@@ -277,6 +271,12 @@ impl Ahead {
     fn remove(&self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// How many segments are fetched at once: one by each core, within limits.
+fn at_once(size: SegmentSize) -> u64 {
+    let cores = std::thread::available_parallelism().map_or(AT_ONCE_MIN, |cores| cores.get() as u64);
+    cores.clamp(AT_ONCE_MIN, AT_ONCE_MAX).min(AT_ONCE_BYTES / size.bytes()).max(1)
 }
 
 /// The `count` segments after `name` on its timeline.

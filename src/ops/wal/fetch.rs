@@ -2,11 +2,14 @@
 //! not there decides where a recovery ends, so "absent" is an answer of its own here and never an error, and
 //! no error is ever "absent".
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use crate::format::wal::WalBody;
 use crate::ops::Error;
 use crate::ops::wal::refused;
+use crate::postgres::wal::header::LONG_HEADER_LEN;
 use crate::postgres::wal::{SegmentHeader, SegmentSize, WalName};
 use crate::repo::Unlocked;
 use crate::repo::wal;
@@ -22,10 +25,7 @@ pub enum Fetched {
 
 /// Fetches `name` of the cluster `system` to the path `to`, which appears whole or not at all.
 pub fn fetch(repo: &Unlocked, system: u64, name: WalName, to: &Path) -> Result<Fetched, Error> {
-    let mut bytes = Vec::new();
-    if !read(repo, system, name, &mut bytes)? {
-        return Ok(Fetched::Absent);
-    }
+    let Some(bytes) = read(repo, system, name)? else { return Ok(Fetched::Absent) };
     write_whole(&bytes, to)?;
     let size = match name {
         WalName::Segment(_) => SegmentHeader::read(&bytes).ok().map(|header| header.size),
@@ -34,30 +34,51 @@ pub fn fetch(repo: &Unlocked, system: u64, name: WalName, to: &Path) -> Result<F
     Ok(Fetched::Written(size))
 }
 
-/// Reads `name` of the cluster `system` into `bytes`, whose memory is used again; `false` if there is none. A
-/// segment is what its name says. What an error leaves in `bytes` is no part of any file.
-pub fn read(repo: &Unlocked, system: u64, name: WalName, bytes: &mut Vec<u8>) -> Result<bool, Error> {
-    let Some(body) = wal::get_into(repo, system, &name.to_string(), bytes)? else { return Ok(false) };
+/// Reads `name` of the cluster `system`; `None` if there is none. A segment is what its name says.
+pub fn read(repo: &Unlocked, system: u64, name: WalName) -> Result<Option<Vec<u8>>, Error> {
+    let Some((body, bytes)) = wal::get(repo, system, &name.to_string())? else { return Ok(None) };
+    check(&body, system, name, &bytes, bytes.len() as u64)?;
+    Ok(Some(bytes))
+}
+
+/// The same into `file`, on this thread alone; `false` if there is none. What is in `file`, which `what` names
+/// in errors, is of use only if this ends well.
+pub(super) fn read_to(
+    repo: &Unlocked,
+    system: u64,
+    name: WalName,
+    file: &mut File,
+    what: &Path,
+) -> Result<bool, Error> {
+    let (mut start, mut len) = (Vec::with_capacity(LONG_HEADER_LEN), 0);
+    let body = wal::get_in_pieces(repo, system, &name.to_string(), &mut |piece| -> Result<(), Error> {
+        let more = piece.len().min(LONG_HEADER_LEN - start.len());
+        start.extend_from_slice(&piece[..more]);
+        len += piece.len() as u64;
+        file.write_all(piece).map_err(|source| Error::Output { what: what.display().to_string(), source })
+    })?;
+    body.map_or(Ok(false), |body| check(&body, system, name, &start, len).map(|()| true))
+}
+
+/// Whether an object is `name` of the cluster `system`: what it says, and the file that `start` begins and that
+/// has `len` bytes.
+fn check(body: &WalBody, system: u64, name: WalName, start: &[u8], len: u64) -> Result<(), Error> {
     if body.file != name.to_string() || body.system != system {
         return Err(refused(format!("the repository gave {} for {name}", body.file), None));
     }
-    if let WalName::Segment(segment) | WalName::Partial(segment) = name {
-        let fail =
-            |reason: String| refused(format!("{name} in the repository is no such segment: {reason}"), None);
-        let header = SegmentHeader::read(bytes).map_err(|e| fail(e.to_string()))?;
-        header.belongs_to(segment).map_err(|e| fail(e.to_string()))?;
-        if header.system != system {
-            return Err(fail(format!("it is of cluster {}", header.system)));
-        }
-        if header.size.bytes() != bytes.len() as u64 {
-            return Err(fail(format!(
-                "it has {} bytes where its segments have {}",
-                bytes.len(),
-                header.size.bytes()
-            )));
-        }
+    let (WalName::Segment(segment) | WalName::Partial(segment)) = name else { return Ok(()) };
+    let fail =
+        |reason: String| refused(format!("{name} in the repository is no such segment: {reason}"), None);
+    let header = SegmentHeader::read(start).map_err(|e| fail(e.to_string()))?;
+    header.belongs_to(segment).map_err(|e| fail(e.to_string()))?;
+    if header.system != system {
+        return Err(fail(format!("it is of cluster {}", header.system)));
     }
-    Ok(true)
+    if header.size.bytes() != len {
+        let want = header.size.bytes();
+        return Err(fail(format!("it has {len} bytes where its segments have {want}")));
+    }
+    Ok(())
 }
 
 /// Writes `bytes` beside `to` and renames. PostgreSQL makes durable itself what it keeps. What a kill leaves

@@ -11,8 +11,8 @@ mod seal;
 pub mod spool;
 
 pub use catalogue::{Catalogue, Listing, Stored, list, read_all};
-use open::open_into;
-pub use open::{Head, open_head, open_whole};
+use open::open_in_pieces;
+pub use open::{Head, TakePiece, open_head, open_whole};
 pub use seal::build;
 
 use crate::base::id::ChunkId;
@@ -90,21 +90,28 @@ fn compare(repo: &Unlocked, file: &WalFile<'_>, id: ChunkId, taken: storage::Err
 /// Fetches a file, every byte verified; `None` if the repository has none of this name. The repository was
 /// unlocked, so that answer is about this very repository.
 pub fn get(repo: &Unlocked, system: u64, file: &str) -> Result<Option<(WalBody, Vec<u8>)>, Error> {
-    let mut plain = Vec::new();
-    Ok(get_into(repo, system, file, &mut plain)?.map(|body| (body, plain)))
+    let name = object_name(repo, system, file);
+    let Some(object) = get_object(repo, &name)? else { return Ok(None) };
+    open_whole(repo, &name, file, &object).map(Some)
 }
 
-/// The same into `plain`, whose memory is used again. Nothing in it is verified unless the file was there.
-pub fn get_into(
+/// The same piece by piece, on this thread alone. Nothing that `each` was given is verified before this ends
+/// well.
+pub fn get_in_pieces<E: From<Error>>(
     repo: &Unlocked,
     system: u64,
     file: &str,
-    plain: &mut Vec<u8>,
-) -> Result<Option<WalBody>, Error> {
-    repo.keys().may_read(PackKind::Data)?;
+    each: TakePiece<'_, E>,
+) -> Result<Option<WalBody>, E> {
     let name = object_name(repo, system, file);
-    match repo.backend().get(&name, WAL_OBJECT_MAX) {
-        Ok(object) => open_into(repo, &name, file, &object, plain).map(Some),
+    let Some(object) = get_object(repo, &name)? else { return Ok(None) };
+    open_in_pieces(repo, &name, file, &object, each).map(Some)
+}
+
+fn get_object(repo: &Unlocked, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    repo.keys().may_read(PackKind::Data)?;
+    match repo.backend().get(name, WAL_OBJECT_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind == ErrorKind::NotFound => still_there(repo).map(|()| None),
         Err(e) => Err(e.into()),
     }

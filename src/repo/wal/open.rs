@@ -14,6 +14,14 @@ use crate::format::wal::{HEAD_LEN, WalBody};
 use crate::repo::keys::Keys;
 use crate::repo::{Error, Unlocked, objects};
 
+/// Takes a piece of a file.
+pub type TakePiece<'t, E> = &'t mut dyn FnMut(&[u8]) -> Result<(), E>;
+
+/// What is wrong with a file whose frames all open.
+const NO_MATCH: &str = "its plaintext does not match its id";
+/// Zeros that are handed on at once.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// A head that was opened.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -62,20 +70,61 @@ pub fn open_whole(
     file: &str,
     object: &[u8],
 ) -> Result<(WalBody, Vec<u8>), Error> {
-    let mut plain = Vec::new();
-    open_into(repo, name, file, object, &mut plain).map(|body| (body, plain))
+    let (head, key, frames) = parts(repo, name, file, object)?;
+    let plain = open_frames(&key, &head.header, &head.body, frames).map_err(|e| damaged(name, file, e))?;
+    if repo.keys().chunk_id(ChunkKind::Data, &plain) != head.body.id {
+        return Err(damaged(name, file, NO_MATCH));
+    }
+    Ok((head.body, plain))
 }
 
-/// The same with the file's bytes in `plain`, whose memory is used again. After an error nothing in it is
-/// verified.
-pub(super) fn open_into(
+/// The same on this thread alone, for whoever opens several at once: `each` is given the file's bytes piece by
+/// piece, before their id is known to be right. They are what the object holds only if this ends well.
+pub(super) fn open_in_pieces<E: From<Error>>(
     repo: &Unlocked,
     name: &str,
     file: &str,
     object: &[u8],
-    plain: &mut Vec<u8>,
-) -> Result<WalBody, Error> {
-    let damaged = |reason: String| Error::damaged(format!("{name}, which holds {file},"), reason);
+    each: TakePiece<'_, E>,
+) -> Result<WalBody, E> {
+    let (head, key, mut rest) = parts(repo, name, file, object)?;
+    let (mut hasher, mut scratch) = (repo.keys().chunk_hasher(ChunkKind::Data), Scratch::default());
+    // Within its limit, or the description would not have been read (I-9).
+    let mut plain = vec![0; head.body.frame_len as usize];
+    for (number, frame) in head.body.frames.iter().enumerate() {
+        let range = head.body.plain_range(number);
+        let split = rest.split_at_checked(frame.stored_len as usize);
+        let (sealed, after) = split.ok_or_else(|| damaged(name, file, "a frame is cut off"))?;
+        let out = plain.get_mut(..(range.end - range.start) as usize).unwrap_or_default();
+        let place =
+            Place { header: &head.header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
+        let opened = scratch.open(&key, place, frame.coding, sealed, out);
+        opened.map_err(|reason| damaged(name, file, format!("frame {number}: {reason}")))?;
+        hasher.update(out);
+        each(out)?;
+        rest = after;
+    }
+    let mut zeros = head.body.zeros;
+    while zeros > 0 {
+        let piece = &ZEROS[..zeros.min(ZEROS.len() as u64) as usize];
+        hasher.update(piece);
+        each(piece)?;
+        zeros -= piece.len() as u64;
+    }
+    match hasher.finish() == head.body.id {
+        true => Ok(head.body),
+        false => Err(damaged(name, file, NO_MATCH).into()),
+    }
+}
+
+/// The head of an object, the key of its frames, and these, which are those that the head describes.
+fn parts<'o>(
+    repo: &Unlocked,
+    name: &str,
+    file: &str,
+    object: &'o [u8],
+) -> Result<(Head, AeadKey, &'o [u8]), Error> {
+    let damaged = |reason: String| damaged(name, file, reason);
     let (head, frames) = object
         .split_at_checked(HEAD_LEN)
         .ok_or_else(|| damaged("it is shorter than every head is".into()))?;
@@ -89,11 +138,11 @@ pub(super) fn open_into(
     }
     let secret = repo.keys().open_wal_key(name, &head.header, &head.wrapped);
     let key = AeadKey::new(&secret.map_err(|e| of_file(e, name, file))?);
-    open_frames(&key, &head.header, &head.body, frames, plain).map_err(damaged)?;
-    if repo.keys().chunk_id(ChunkKind::Data, plain) != head.body.id {
-        return Err(damaged("its plaintext does not match its id".into()));
-    }
-    Ok(head.body)
+    Ok((head, key, frames))
+}
+
+fn damaged(name: &str, file: &str, reason: impl Into<String>) -> Error {
+    Error::damaged(format!("{name}, which holds {file},"), reason)
 }
 
 /// Damage of an object, with the file that it holds.
@@ -106,22 +155,15 @@ fn of_file(error: Error, name: &str, file: &str) -> Error {
     }
 }
 
-/// The file that the frames and the zeros after them are, as all that `plain` holds then.
+/// The file that the frames and the zeros after them are.
 pub(super) fn open_frames(
     key: &AeadKey,
     header: &[u8; 64],
     body: &WalBody,
     frames: &[u8],
-    plain: &mut Vec<u8>,
-) -> Result<(), String> {
+) -> Result<Vec<u8>, String> {
     // Within its limit, or the description would not have been read (I-9).
-    let len = usize::try_from(body.len).map_err(|e| e.to_string())?;
-    plain.truncate(len);
-    match plain.is_empty() {
-        // Zeroed pages come cheaper than those that are filled.
-        true => *plain = vec![0; len],
-        false => plain.resize(len, 0),
-    }
+    let mut plain = vec![0; usize::try_from(body.len).map_err(|e| e.to_string())?];
     let mut sealed = Vec::with_capacity(body.frames.len());
     let mut rest = frames;
     for (number, frame) in body.frames.iter().enumerate() {
@@ -129,14 +171,18 @@ pub(super) fn open_frames(
         sealed.push((number, frame.coding, own));
         rest = after;
     }
-    let (framed, zeros) =
-        plain.split_at_mut_checked(body.framed_len() as usize).ok_or("it has more frames than bytes")?;
-    zeros.fill(0);
+    let framed = plain.get_mut(..body.framed_len() as usize).ok_or("it has more frames than bytes")?;
     let jobs: Vec<_> = sealed.into_iter().zip(framed.chunks_mut(body.frame_len as usize)).collect();
-    jobs.into_par_iter().try_for_each_init(Scratch::default, |scratch, ((number, coding, sealed), out)| {
-        let place = Place { header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
-        scratch.open(key, place, coding, sealed, out).map_err(|reason| format!("frame {number}: {reason}"))
-    })
+    jobs.into_par_iter().try_for_each_init(
+        Scratch::default,
+        |scratch, ((number, coding, sealed), out)| {
+            let place = Place { header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
+            scratch
+                .open(key, place, coding, sealed, out)
+                .map_err(|reason| format!("frame {number}: {reason}"))
+        },
+    )?;
+    Ok(plain)
 }
 
 /// What a thread keeps from frame to frame.

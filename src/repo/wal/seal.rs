@@ -150,8 +150,7 @@ fn verify(keys: &Keys, key: &AeadKey, header: &[u8; 64], body: &WalBody, object:
     if read.body != *body || read.header != *header || crypto::hash(frames) != body.stored_hash.0 {
         return Err(differs("its head differs"));
     }
-    let mut plain = Vec::new();
-    open_frames(key, header, body, frames, &mut plain).map_err(|reason| differs(&reason))?;
+    let plain = open_frames(key, header, body, frames).map_err(|reason| differs(&reason))?;
     match keys.chunk_id(ChunkKind::Data, &plain) == body.id {
         true => Ok(()),
         false => Err(differs("its plaintext does not match its id")),
