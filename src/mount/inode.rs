@@ -32,8 +32,6 @@ pub enum What {
         at: u32,
         /// What all names of a file with several have in common; 0 for what has one.
         link: u64,
-        /// Whether its folder is a database, of which a view shows more than is stored.
-        of_database: bool,
     },
 }
 
@@ -123,8 +121,8 @@ fn is_same(a: &Inode, b: &Inode) -> bool {
         (What::Link(x), What::Link(y)) => x == y && a.parent == b.parent,
         (What::Root(x), What::Root(y)) => x.id() == y.id() && a.parent == b.parent,
         (
-            What::Child { root: a_root, page: a_page, at: a_at, link: a_link, .. },
-            What::Child { root, page, at, link, .. },
+            What::Child { root: a_root, page: a_page, at: a_at, link: a_link },
+            What::Child { root, page, at, link },
         ) => {
             let in_one_place = (a.parent, a_page, a_at) == (b.parent, page, at);
             a_root == root && a_link == link && (*link != 0 || in_one_place)
@@ -163,7 +161,7 @@ mod tests {
     use super::*;
 
     fn child(parent: u64, at: u32, link: u64) -> Inode {
-        Inode { parent, what: What::Child { root: TOP, page: 0, at, link, of_database: false } }
+        Inode { parent, what: What::Child { root: TOP, page: 0, at, link } }
     }
 
     #[test]

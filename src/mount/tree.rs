@@ -22,8 +22,6 @@ const FOLDERS_KEPT: usize = 4096;
 /// Snapshots whose views are kept.
 const VIEWS_KEPT: usize = 64;
 
-/// The folder of a database's tables, of which a view shows more than is stored.
-const TABLES: &[u8] = b"tables";
 /// The folder of a cluster's links to tablespaces.
 const LINKS: &[u8] = b"pg_tblspc";
 
@@ -344,8 +342,7 @@ impl Tree {
             Some(group) => number_of_links(root, group),
             None => (number_of(parent, item.name()), 0),
         };
-        let of_database = folder.item.node().is_some_and(|node| node.kind == NodeType::Database);
-        let what = What::Child { root, page: page as u32, at: at as u32, link, of_database };
+        let what = What::Child { root, page: page as u32, at: at as u32, link };
         let number = lock(&self.inodes).look_up(wanted, Inode { parent, what });
         let stored = Stored { known: folder.known.clone(), view: folder.view.clone(), item };
         Found { number, thing: Thing::Stored(stored) }
@@ -384,15 +381,10 @@ impl Tree {
         let Some(Thing::Stored(folder)) = self.thing(number)? else {
             return Ok(Listed::Entries(Arc::default()));
         };
-        let inode = lock(&self.inodes).get(number).map(|inode| inode.what);
-        let of_database = matches!(inode, Some(What::Child { of_database: true, .. }));
+        let is_made = matches!(&folder.item, Item::Entry(entry) if self.csv && entry.shows_made());
         let links = self.tablespaces(number, &folder);
         let listed = match folder.item.node() {
-            Some(node)
-                if node.kind == NodeType::Directory
-                    && links.is_empty()
-                    && !(self.csv && of_database && node.name == TABLES) =>
-            {
+            Some(node) if node.kind == NodeType::Directory && links.is_empty() && !is_made => {
                 Listed::Pages(Arc::new(Folder::new(folder.view.reader(), node.children.clone())?))
             }
             _ => Listed::Entries(Arc::new(entries(&folder, links)?)),

@@ -189,7 +189,12 @@ impl Ahead {
             let work = || self.work(repo, system, &course).inspect_err(|_| course.end());
             let threads: Vec<_> = (0..at_once(size)).map(|_| scope.spawn(work)).collect();
             self.lead(&course, cancel);
-            threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(()))).collect()
+            // All of them end, also after one has failed.
+            let mut done = Ok(());
+            for thread in threads {
+                done = done.and(thread.join().unwrap_or(Ok(())));
+            }
+            done
         });
         if self.folder.join(STOP).exists() || self.files().next().is_none() {
             self.remove();
