@@ -34,7 +34,19 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct Spool {
     dir: PathBuf,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// What one process at a time holds.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a process that is being started at this moment has the file as well,
+        // until its program begins. If this fails, that is how long it takes.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// A file that grows.
@@ -89,6 +101,7 @@ impl Spool {
         let lock = options.open(&path).map_err(failed(&path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
+                let lock = Lock(lock);
                 own(repo, dir)?;
                 Ok(Spool { dir: dir.to_owned(), _lock: lock })
             }
