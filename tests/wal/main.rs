@@ -11,6 +11,7 @@ mod checked;
 mod commands;
 mod doctor;
 mod objects;
+mod receiver_killed;
 mod receiving;
 mod recovery;
 mod segments;

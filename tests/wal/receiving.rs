@@ -20,7 +20,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    fn start(server: &Archiving) -> Self {
+    pub fn start(server: &Archiving) -> Self {
         Receiver::of(server, receive(server))
     }
 
@@ -39,6 +39,12 @@ impl Receiver {
 
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Ends it as a machine that dies does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Ends it as a service manager does.
@@ -72,8 +78,13 @@ fn spooled(server: &Archiving) -> Vec<String> {
     files.into_iter().map(|(name, _)| name).collect()
 }
 
+/// Bytes of them.
+pub fn spooled_bytes(server: &Archiving) -> u64 {
+    kamba_vault::repo::wal::spool::held(&server.path("spool").join(system(server))).unwrap().bytes
+}
+
 /// Waits until everything that the server wrote is acknowledged.
-fn caught_up(server: &Archiving) {
+pub fn caught_up(server: &Archiving) {
     let caught_up =
         "SELECT coalesce(bool_or(flush_lsn >= pg_current_wal_flush_lsn()), false) FROM pg_stat_replication";
     wait_for("the receiver to catch up", || server.sql(caught_up) == "t");
@@ -104,7 +115,7 @@ fn let_go(server: &Archiving) {
 }
 
 /// A server with a table and a copy that knows nothing of what comes.
-fn begun() -> Archiving {
+pub fn begun() -> Archiving {
     let server = Archiving::start();
     server.sql("CREATE TABLE t (id int)");
     server.copy();
@@ -127,8 +138,7 @@ fn no_commit_that_was_acknowledged_is_lost_with_server_and_receiver() {
             switch(&server);
         }
     }
-    receiver.child.kill().unwrap();
-    receiver.child.wait().unwrap();
+    receiver.kill();
     server.cluster.crash().unwrap();
     // The machine of the server is gone; that of the receiver is not.
     run(receive(&server).arg("--finish"));
