@@ -1,6 +1,6 @@
-//! Layer 6: the repository as a read-only file system, through FUSE. [`catalog`] knows the snapshots,
-//! [`namespace`] sorts them into folders, [`inode`] gives numbers, [`tree`] finds what they stand for,
-//! [`fs`] answers the kernel and [`session`] mounts and unmounts. Bytes come from [`crate::vfs`], verified
+//! Layer 6: the repository as a read-only file system, through FUSE. `catalog` knows the snapshots,
+//! `namespace` sorts them into folders, `inode` gives numbers, `tree` finds what they stand for,
+//! `fs` answers the kernel and `session` mounts and unmounts. Bytes come from [`crate::vfs`], verified
 //! (I-6); nothing here knows how they are stored.
 
 mod attr;
