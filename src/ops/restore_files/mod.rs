@@ -1,7 +1,7 @@
 //! `restore files`: what a snapshot holds back into a folder. The plan is made entry by entry while
 //! the stored tree is walked in order, and carried out behind it: folders, links and special files by
 //! the walk itself, contents by all cores ([`write`]), those of small files in the order in which they
-//! lie in the repository ([`window`]). A dry run walks the same way and touches nothing. Memory does not
+//! lie in the repository (`window`). A dry run walks the same way and touches nothing. Memory does not
 //! grow with the tree.
 //!
 //! What is right already is left alone, so a restore that was interrupted is run again to go on. That

@@ -1,7 +1,7 @@
 //! Fetching ahead: recovery asks for one segment after another, and most of the time that one takes is the
 //! start of a program and the way to the repository. A process of its own fetches what comes next into a
 //! private folder beside the file that was asked for; the next call moves it from there, and notes there how
-//! far recovery has come. The process keeps ahead of that ([`Course`]) until it is asked for nothing any more.
+//! far recovery has come. The process keeps ahead of that (`Course`) until it is asked for nothing any more.
 //!
 //! One such process works in a folder at a time: it holds a lock there. Whole segments stand under
 //! their names there, with a mark of the repository they came from; while one is written it is called
