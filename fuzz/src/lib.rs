@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod forge;
 pub mod ground;
 pub mod input;
+pub mod limited;
 pub mod maker;
 pub mod property;
 pub mod reading;

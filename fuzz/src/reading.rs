@@ -4,7 +4,6 @@
 //! it gives an error, `check` knows.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
 
 use kamba_vault::base::clock::Cancel;
@@ -23,12 +22,11 @@ use kamba_vault::repo::session::{Session, SessionOptions};
 use kamba_vault::repo::{self, Repository, index};
 use kamba_vault::vfs::{Entry, EntryKind, View};
 
+use crate::limited::Limited;
 use crate::vault::{Objects, VAULT, backend, cache_folder, credentials, environment, root};
 
 /// Entries that are looked at in one snapshot: folders may hold each other over and over.
 const ENTRIES: usize = 600;
-/// Bytes that are read of one file: a hole may have any length.
-const BYTES: usize = 100_000;
 
 /// What there is to read in a snapshot: the path of every entry, and the bytes of files.
 type Seen = BTreeMap<String, Option<Vec<u8>>>;
@@ -155,7 +153,7 @@ fn walk(repo: &Repository, snapshot: &Snapshot, each: Each<'_>) -> Result<(), Er
 }
 
 fn cat(view: &View, entry: &Entry) -> (Vec<u8>, Result<(), ()>) {
-    let mut out = Limited(Vec::new());
+    let mut out = Limited::default();
     let done = match view.write(entry, &mut out, &Silent) {
         Ok(written) => {
             assert_eq!(written, out.0.len() as u64);
@@ -167,24 +165,6 @@ fn cat(view: &View, entry: &Entry) -> (Vec<u8>, Result<(), ()>) {
         }
     };
     (out.0, done)
-}
-
-/// Takes no more than a part of what it is given.
-struct Limited(Vec<u8>);
-
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = BYTES - self.0.len();
-        if room == 0 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        Ok(bytes.len().min(room))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Makes a snapshot of bytes that are stored already, and of new ones. It gives back these bytes or an

@@ -5,7 +5,6 @@
 //! An input is a byte that says what the snapshot holds, what the places are, and a program that writes it:
 //! a wild tree, or a database whose parts and description are edited.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use kamba_vault::base::clock::Cancel;
@@ -25,6 +24,7 @@ use kamba_vault::vfs::{Children, Entry, EntryKind, Folder, ReadCache, View};
 
 use crate::forge::{Forge, stored};
 use crate::input::Input;
+use crate::limited::Limited;
 use crate::maker::Maker;
 use crate::seeds::{Seed, seed, wild_programs};
 use crate::vault::{Objects, VAULT, backend, cache_folder, credentials, environment, root};
@@ -35,8 +35,6 @@ const SESSION: SessionId = SessionId([0x12; 16]);
 const ENTRIES: usize = 300;
 /// Levels that are gone down.
 const LEVELS: usize = 8;
-/// Bytes that are read of one file: a hole may have any length.
-const BYTES: usize = 100_000;
 /// Places that are read.
 const PLACES: usize = 6;
 /// Where files are read, beside where they end.
@@ -233,7 +231,7 @@ impl Look<'_> {
             Err(error) => return told(&error),
         };
         assert!(entry.size.is_none() || file.size() == entry.size, "two lengths of one file");
-        let mut whole = Limited(Vec::new());
+        let mut whole = Limited::default();
         let written = self.view.write(entry, &mut whole, &Silent);
         let (bytes, is_whole) = (whole.0, written.is_ok());
         if let Err(error) = &written {
@@ -265,23 +263,5 @@ fn compare(bytes: &[u8], is_whole: bool, offset: u64, len: usize, got: &[u8]) {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let wanted = &bytes[from..bytes.len().min(from + len)];
         assert!(got == wanted, "{} bytes at {offset} instead of {}", got.len(), wanted.len());
-    }
-}
-
-/// Takes no more than a part of what it is given.
-struct Limited(Vec<u8>);
-
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = BYTES - self.0.len();
-        if room == 0 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        Ok(bytes.len().min(room))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -19,7 +19,7 @@ const FILE_MODE: u16 = 0o444;
 
 /// Whom things belong to that no file system gave an owner, and when they are from if nothing says so.
 #[derive(Clone, Copy, Debug)]
-pub struct Default {
+pub struct Fallback {
     /// The user that mounted.
     pub uid: u32,
     /// Their group.
@@ -29,17 +29,17 @@ pub struct Default {
 }
 
 /// The attributes of `thing`, whose inode has this number.
-pub fn attr(number: u64, thing: &Thing, default: &Default) -> FileAttr {
+pub fn attr(number: u64, thing: &Thing, fallback: &Fallback) -> FileAttr {
     match thing {
-        Thing::Spot(_) => plain(number, FileType::Directory, FOLDER_MODE, 0, default.time, default),
+        Thing::Spot(_) => plain(number, FileType::Directory, FOLDER_MODE, 0, fallback.time, fallback),
         Thing::Link(target) => {
-            plain(number, FileType::Symlink, 0o777, target.len() as u64, default.time, default)
+            plain(number, FileType::Symlink, 0o777, target.len() as u64, fallback.time, fallback)
         }
-        Thing::Stored(stored) => of_stored(number, stored, default),
+        Thing::Stored(stored) => of_stored(number, stored, fallback),
     }
 }
 
-fn of_stored(number: u64, stored: &Stored, default: &Default) -> FileAttr {
+fn of_stored(number: u64, stored: &Stored, fallback: &Fallback) -> FileAttr {
     let item = &stored.item;
     let kind = file_type(item.kind());
     let mode = if kind == FileType::Directory { FOLDER_MODE } else { FILE_MODE };
@@ -51,7 +51,7 @@ fn of_stored(number: u64, stored: &Stored, default: &Default) -> FileAttr {
         EntryKind::File | EntryKind::Other => item.size().unwrap_or(0),
         _ => 0,
     };
-    let mut attr = plain(number, kind, mode, size, time, default);
+    let mut attr = plain(number, kind, mode, size, time, fallback);
     // A node may lack any of it: a database has none, and what could not be read is absent.
     attr.perm = meta.mode.map_or(attr.perm, |mode| (mode & 0o7777) as u16);
     attr.uid = meta.uid.unwrap_or(attr.uid);
@@ -82,7 +82,14 @@ fn holes(node: &Node) -> u64 {
     node.content.iter().map(hole).fold(0, u64::saturating_add)
 }
 
-fn plain(number: u64, kind: FileType, perm: u16, size: u64, time: Timestamp, default: &Default) -> FileAttr {
+fn plain(
+    number: u64,
+    kind: FileType,
+    perm: u16,
+    size: u64,
+    time: Timestamp,
+    fallback: &Fallback,
+) -> FileAttr {
     let time = system_time(time);
     FileAttr {
         ino: INodeNo(number),
@@ -96,8 +103,8 @@ fn plain(number: u64, kind: FileType, perm: u16, size: u64, time: Timestamp, def
         perm,
         // Of folders, 1 says that their subfolders were not counted.
         nlink: 1,
-        uid: default.uid,
-        gid: default.gid,
+        uid: fallback.uid,
+        gid: fallback.gid,
         rdev: 0,
         blksize: BLOCK,
         flags: 0,

@@ -62,7 +62,8 @@ pub struct Catalog {
     write_time: WriteTime,
     /// Oldest first.
     known: RwLock<Arc<Vec<Arc<Known>>>>,
-    looked: Mutex<Looked>,
+    /// The last look; none if there is to be no other.
+    looked: Mutex<Option<Looked>>,
 }
 
 /// The last look at the repository.
@@ -78,7 +79,7 @@ struct Looked {
 }
 
 impl Catalog {
-    /// Looks for the first time; roots are listed before the index is loaded (I-2).
+    /// All snapshots, looked at for the first time. Roots are listed before the index is loaded (I-2).
     pub fn open(
         repo: &Repository,
         write_time: WriteTime,
@@ -89,18 +90,34 @@ impl Catalog {
         let listing = roots::read_all(repo, &names, &cancel)?;
         let mut looked = Looked { at: Some(repo.clock().now()), names, ..Looked::default() };
         looked.speak_of(&listing, &*monitor);
-        let reader = look::reader(repo, &*monitor, &cancel)?;
-        let catalog = Catalog {
-            repo: repo.clone(),
-            reader,
-            monitor,
-            cancel,
-            write_time,
-            known: RwLock::default(),
-            looked: Mutex::new(looked),
-        };
+        let catalog = Catalog::new(repo, write_time, monitor, cancel, Some(looked))?;
         catalog.know(listing.snapshots);
         Ok(catalog)
+    }
+
+    /// One snapshot, which was found in a listing. The repository is not looked at again.
+    pub fn of_one(
+        repo: &Repository,
+        snapshot: Snapshot,
+        write_time: WriteTime,
+        monitor: Arc<dyn Monitor>,
+        cancel: Cancel,
+    ) -> Result<Self, ops::Error> {
+        let catalog = Catalog::new(repo, write_time, monitor, cancel, None)?;
+        catalog.know(vec![snapshot]);
+        Ok(catalog)
+    }
+
+    fn new(
+        repo: &Repository,
+        write_time: WriteTime,
+        monitor: Arc<dyn Monitor>,
+        cancel: Cancel,
+        looked: Option<Looked>,
+    ) -> Result<Self, ops::Error> {
+        let reader = look::reader(repo, &*monitor, &cancel)?;
+        let (repo, known, looked) = (repo.clone(), RwLock::default(), Mutex::new(looked));
+        Ok(Catalog { repo, reader, monitor, cancel, write_time, known, looked })
     }
 
     /// Its snapshots, oldest first, after another look at the repository if the last is some time ago.
@@ -142,12 +159,13 @@ impl Catalog {
     fn look_again(&self) {
         // One at a time looks; whoever comes meanwhile sees what was.
         let Ok(mut looked) = self.looked.try_lock() else { return };
+        let Some(looked) = &mut *looked else { return };
         let now = self.repo.clock().now();
         let due = |at: Timestamp| now < at || now >= at.plus_seconds(self.believed() as i64);
         if !looked.at.is_none_or(due) {
             return;
         }
-        match self.look(&mut looked) {
+        match self.look(looked) {
             Ok(()) => looked.failure = None,
             Err(error) => {
                 let failure = error.to_string();

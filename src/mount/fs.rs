@@ -51,7 +51,7 @@ type Above = Arc<Vec<(String, What)>>;
 /// The file system.
 pub struct Files {
     tree: Tree,
-    default: attr::Default,
+    fallback: attr::Fallback,
     cache: Arc<ReadCache>,
     /// Whether the kernel is to judge by modes and ACLs who may read what.
     judged: bool,
@@ -71,10 +71,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Files {
     /// The file system that shows `tree`, with a cache for what is read.
-    pub fn new(tree: Tree, default: attr::Default, cache: Arc<ReadCache>, judged: bool) -> Self {
+    pub fn new(tree: Tree, fallback: attr::Fallback, cache: Arc<ReadCache>, judged: bool) -> Self {
         Files {
             tree,
-            default,
+            fallback,
             cache,
             judged,
             unasked: false,
@@ -101,7 +101,7 @@ impl Files {
     }
 
     fn attr(&self, number: u64, thing: &Thing) -> FileAttr {
-        attr(number, thing, &self.default)
+        attr(number, thing, &self.fallback)
     }
 
     /// What a program is told of an error; people are told in the log.

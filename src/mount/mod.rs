@@ -22,9 +22,9 @@ use crate::repo::Repository;
 use crate::repo::roots::Snapshot;
 use crate::vfs::ReadCache;
 
-use attr::Default;
+use attr::Fallback;
+use catalog::Catalog;
 pub use catalog::WriteTime;
-use catalog::{Catalog, Known};
 pub use error::Error;
 use fs::Files;
 pub use session::{Access, Mounted, prepare};
@@ -51,15 +51,18 @@ pub fn mount(
     monitor: Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<Mounted, Error> {
-    let default = Default {
+    let fallback = Fallback {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         time: repo.clock().now(),
     };
-    let catalog = Catalog::open(repo, request.write_time, monitor, cancel.clone())?;
-    let only = request.only.map(|snapshot| Arc::new(Known { snapshot, folder: String::new() }));
-    let tree = Tree::new(catalog, only);
-    let files = Files::new(tree, default, ReadCache::new(CACHE), request.access.others);
+    let (write_time, cancel, is_of_one) = (request.write_time, cancel.clone(), request.only.is_some());
+    let catalog = match request.only {
+        Some(snapshot) => Catalog::of_one(repo, snapshot, write_time, monitor, cancel)?,
+        None => Catalog::open(repo, write_time, monitor, cancel)?,
+    };
+    let tree = Tree::new(catalog, is_of_one);
+    let files = Files::new(tree, fallback, ReadCache::new(CACHE), request.access.others);
     let mounted = session::start(files, target, request.access)?;
     session::read_ahead(target);
     Ok(mounted)

@@ -148,14 +148,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tree {
-    /// The tree of all snapshots, or of one.
-    pub fn new(catalog: Catalog, only: Option<Arc<Known>>) -> Self {
-        let is_database = |known: &Known| known.snapshot.root.kind == SnapshotKind::Database;
-        let csv = match &only {
-            Some(only) => is_database(only),
-            None => catalog.last().iter().any(|known| is_database(known)),
+    /// The tree of all snapshots of the catalog, or, if `is_of_one`, of its only one.
+    pub fn new(catalog: Catalog, is_of_one: bool) -> Self {
+        let known = catalog.last();
+        let csv = known.iter().any(|known| known.snapshot.root.kind == SnapshotKind::Database);
+        let top = match known.last() {
+            Some(only) if is_of_one => What::Root(only.clone()),
+            _ => What::Spot(Spot::Top),
         };
-        let top = only.map_or(What::Spot(Spot::Top), What::Root);
         Tree {
             catalog,
             csv,

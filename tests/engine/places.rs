@@ -169,7 +169,7 @@ fn who_jumps_about_has_only_the_segments_fetched_that_he_touches() {
 }
 
 #[test]
-fn small_files_share_segments_and_need_no_threads() {
+fn small_files_share_segments_and_those_who_read_ahead() {
     let vault = Vault::new();
     let streams: Streams = (0..500).map(|n| (format!("{n:03}"), noise(n, 2_000))).collect();
     let id = support::snapshot_streams(&vault.repo, &streams).unwrap();
@@ -180,6 +180,8 @@ fn small_files_share_segments_and_need_no_threads() {
         let entry = view.find(name.as_bytes()).unwrap().unwrap();
         assert!(read(&view.open(&entry, &cache).unwrap(), 0, 4096).unwrap() == *data);
     }
+    // One after another, as a program reads a folder: the next segments come before they are asked for.
+    assert!(cache.reads_ahead());
     let (fetched, len) = (view.reader().fetched() - before, 500 * 2_000);
     assert!(fetched <= len + beside(&vault, len), "{fetched} of {len} were fetched");
 }

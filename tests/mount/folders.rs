@@ -98,3 +98,22 @@ fn a_root_that_cannot_be_read_hides_no_other() {
     assert!(mounted.log().contains("is left out"), "{}", mounted.log());
     assert_eq!(mounted.log().matches("is left out").count(), 1, "{}", mounted.log());
 }
+
+#[test]
+fn a_mount_of_one_snapshot_is_of_that_one_alone() {
+    let scene = Scene::new();
+    let file = scene.path("tree/a");
+    fs::write(&file, "one").unwrap();
+    let first = scene.snapshot();
+    fs::write(&file, crate::program::noise(1 << 20)).unwrap();
+    scene.snapshot();
+    let mounted = scene.mount(&[&first[..8]]);
+    let shown = || fs::read_to_string(crate::scene::below(&mounted.at, &file)).unwrap();
+    let space = || rustix::fs::statvfs(&mounted.at).unwrap();
+    assert_eq!((shown(), space().f_blocks * space().f_frsize), ("one".to_owned(), 4096));
+    // Whatever becomes of the others, and of itself in the list.
+    scene.snapshot();
+    scene.forget(&first);
+    assert_eq!((shown(), space().f_blocks), ("one".to_owned(), 1));
+    assert_eq!(mounted.log(), "");
+}

@@ -3,28 +3,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use crate::killing::kill_when;
 use crate::stage::Stage;
-use crate::support::wait_for;
 
 /// Files and folders below `folder`.
 fn count(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| 1 + if entry.path().is_dir() { count(&entry.path()) } else { 0 }).sum()
-}
-
-/// Runs the command and kills it when `reached`; whether it was killed.
-fn kill_when(command: &mut Command, reached: impl Fn() -> bool) -> bool {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut ended = false;
-    wait_for("the moment", || {
-        ended = child.try_wait().unwrap().is_some();
-        ended || reached()
-    });
-    let _ = child.kill();
-    child.wait().unwrap();
-    !ended
 }
 
 /// Whether a server starts in the copy as it is.

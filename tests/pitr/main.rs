@@ -1,6 +1,8 @@
 //! Point-in-time recovery with real servers: one that archives into a repository, and what is restored of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/killing.rs"]
+mod killing;
 #[path = "../wal/server.rs"]
 #[allow(dead_code, reason = "made for the tests of WAL, which need more of it")]
 mod server;

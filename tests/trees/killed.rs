@@ -3,26 +3,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
+use crate::killing::kill_when;
 use crate::look::{Look, assert_same, look};
 use crate::maker::{Dice, Owner, make};
-use crate::program::wait_for;
 use crate::vault::Vault;
-
-/// Starts the program and kills it when `reached`; `false` if it ended before.
-fn kill_when(vault: &Vault, args: &[&str], mut reached: impl FnMut() -> bool) -> bool {
-    let mut command = vault.program();
-    let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut ended = false;
-    wait_for("the moment", || {
-        ended = child.try_wait().unwrap().is_some();
-        ended || reached()
-    });
-    let _ = child.kill();
-    child.wait().unwrap();
-    !ended
-}
 
 fn count(folder: &Path) -> usize {
     fs::read_dir(folder).map_or(0, |entries| entries.flatten().count())
@@ -50,7 +35,7 @@ fn what_was_killed_goes_on_and_is_complete() {
     let args = ["snapshot", "files", tree.to_str().unwrap()];
     for more in [0, 1, 2] {
         let before = vault.stored();
-        kill_when(&vault, &args, || vault.stored() > before + more);
+        kill_when(vault.program().args(args), || vault.stored() > before + more);
     }
     assert_eq!(vault.snapshot(&tree)["problems"], 0);
 
@@ -58,7 +43,7 @@ fn what_was_killed_goes_on_and_is_complete() {
     let from = format!("latest:{}", tree.to_str().unwrap());
     let args = ["restore", "files", &from, "--numeric-ids", "--target", target.to_str().unwrap()];
     for most in [1, 200, 700, 1400] {
-        kill_when(&vault, &args, || count(&target.join("many")) >= most);
+        kill_when(vault.program().args(args), || count(&target.join("many")) >= most);
     }
     let run = vault.restore("latest", &tree, &target, &["--verify"]);
     assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{run:?}");

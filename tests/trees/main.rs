@@ -4,6 +4,8 @@
 
 #[path = "../support/install.rs"]
 mod install;
+#[path = "../support/killing.rs"]
+mod killing;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "made for the tests of the command line, which need more of it")]
 mod program;

@@ -75,6 +75,12 @@ impl Place {
         self.data.join("pg_wal/.kamba-vault-prefetch")
     }
 
+    /// Whether nobody holds the lock of those who fetch ahead.
+    fn nobody_fetches_ahead(&self) -> bool {
+        let lock = fs::File::open(self.ahead().join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok()
+    }
+
     /// Names in the folder of what was fetched ahead, without the marks of the repository.
     fn fetched_ahead(&self) -> Vec<String> {
         let entries = fs::read_dir(self.ahead()).into_iter().flatten().flatten();
@@ -331,12 +337,13 @@ fn what_follows_is_fetched_ahead_and_moved() {
     wait_until("what follows", || place.fetched_ahead() == names(1..=4));
     assert_eq!(fs::metadata(place.ahead()).unwrap().permissions().mode() & 0o777, 0o700);
     // The next ones come from there: the repository is not asked, not even whether it is there. The process
-    // that fetches ahead has it open still, and may add one.
+    // that fetches ahead still has it open, and would add one.
+    wait_until("the end of who fetches ahead", || place.nobody_fetches_ahead());
     let (repository, away) = (place.sandbox.path("repository"), place.sandbox.path("away"));
     fs::rename(&repository, &away).unwrap();
     quiet(&place.fetch(1, &["--prefetch=4"]));
     assert!(place.fetched() == segment(1, 1));
-    assert!(place.fetched_ahead().starts_with(&names(2..=4)));
+    assert_eq!(place.fetched_ahead(), names(2..=4));
     // Asked for again, it is not there any more.
     says(&place.fetch(1, &["--prefetch=4"]), 126, "there is no repository");
     // One that is not whole, or another cluster's, does not count.
@@ -349,7 +356,7 @@ fn what_follows_is_fetched_ahead_and_moved() {
     fs::write(of(3), segment_of(99, 1, 3, 1000)).unwrap();
     says(&place.fetch(2, &["--prefetch=4"]), 126, "there is no repository");
     says(&place.fetch(3, &["--prefetch=4"]), 126, "there is no repository");
-    assert!(place.fetched_ahead().starts_with(&names(4..=4)));
+    assert_eq!(place.fetched_ahead(), names(4..=4));
     fs::rename(&away, &repository).unwrap();
     // Recovery goes past one that it never asked for.
     quiet(&place.fetch(5, &["--prefetch=4"]));

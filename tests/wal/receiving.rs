@@ -122,6 +122,24 @@ pub fn begun() -> Archiving {
     server
 }
 
+/// The same with a receiver, and a segment that was ended under its eyes.
+fn receiving() -> (Archiving, Receiver) {
+    let server = begun();
+    let receiver = Receiver::start(&server);
+    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
+    switch(&server);
+    (server, receiver)
+}
+
+/// The server dies, recovers, finds nothing, and goes on on a timeline of its own.
+fn promote(server: &Archiving) {
+    server.sql("ALTER SYSTEM SET restore_command = 'false'");
+    server.cluster.crash().unwrap();
+    fs::write(server.path("data/recovery.signal"), "").unwrap();
+    server.cluster.restart(&Cancel::new()).unwrap();
+    wait_for("the promotion", || server.sql("SELECT pg_is_in_recovery()") == "f");
+}
+
 #[test]
 fn no_commit_that_was_acknowledged_is_lost_with_server_and_receiver() {
     let server = begun();
@@ -178,10 +196,7 @@ fn an_outage_of_the_repository_fills_the_spool_and_nothing_else() {
 
 #[test]
 fn restarts_of_either_side_lose_nothing_and_store_nothing_twice() {
-    let server = begun();
-    let receiver = Receiver::start(&server);
-    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
-    switch(&server);
+    let (server, receiver) = receiving();
     caught_up(&server);
     receiver.stop();
     for _ in 0..2 {
@@ -244,18 +259,10 @@ fn what_was_in_a_spool_that_is_gone_is_asked_for_again() {
 
 #[test]
 fn the_end_of_a_timeline_is_followed() {
-    let server = begun();
-    let receiver = Receiver::start(&server);
-    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
-    switch(&server);
+    let (server, receiver) = receiving();
     server.sql("INSERT INTO t VALUES (1)");
     caught_up(&server);
-    // It recovers, finds nothing, and goes on to a timeline of its own.
-    server.sql("ALTER SYSTEM SET restore_command = 'false'");
-    server.cluster.crash().unwrap();
-    fs::write(server.path("data/recovery.signal"), "").unwrap();
-    server.cluster.restart(&Cancel::new()).unwrap();
-    wait_for("the promotion", || server.sql("SELECT pg_is_in_recovery()") == "f");
+    promote(&server);
     switch(&server);
     caught_up(&server);
     wait_for("the spool to be taken over", || spooled(&server).len() <= 1);
@@ -270,10 +277,7 @@ fn the_end_of_a_timeline_is_followed() {
 
 #[test]
 fn what_the_server_has_removed_is_written_down_as_missed() {
-    let server = begun();
-    let receiver = Receiver::start(&server);
-    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
-    switch(&server);
+    let (server, receiver) = receiving();
     caught_up(&server);
     server.sql("INSERT INTO t VALUES (1)");
     caught_up(&server);
@@ -301,19 +305,12 @@ fn what_the_server_has_removed_is_written_down_as_missed() {
 
 #[test]
 fn a_gap_at_the_beginning_of_a_timeline_is_known() {
-    let server = begun();
-    let receiver = Receiver::start(&server);
-    wait_for("the receiver", || server.sql("SELECT count(*) FROM pg_stat_replication") == "1");
-    switch(&server);
+    let (server, receiver) = receiving();
     server.sql("INSERT INTO t VALUES (1)");
     caught_up(&server);
     receiver.stop();
     // A failover: the new server has no slot, and goes on for long.
-    server.sql("ALTER SYSTEM SET restore_command = 'false'");
-    server.cluster.crash().unwrap();
-    fs::write(server.path("data/recovery.signal"), "").unwrap();
-    server.cluster.restart(&Cancel::new()).unwrap();
-    wait_for("the promotion", || server.sql("SELECT pg_is_in_recovery()") == "f");
+    promote(&server);
     let first = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
     assert!(first.starts_with("00000002"), "{first}");
     let_go(&server);

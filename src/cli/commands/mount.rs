@@ -36,10 +36,14 @@ What is where:
   by-database/NAME/TIME-ID  links to each dump of a database
 
 Links to snapshots point into snapshots/. A database's folder has its dump (database.dump, and
-database.seekable.dump for pg_restore -j), schema.sql, and its tables as .copy and as .csv; how long a
-.csv is shows when it was read, and as 0 before. New snapshots appear by themselves, and nothing can be
-changed. Without --allow-other only the user who mounted can look, and sees all of it, whatever the modes
-say; with it everybody can, as modes and ACLs allow.";
+database.seekable.dump for pg_restore -j), schema.sql, and its tables as .copy and as .csv. Nobody
+knows how long a .csv is before it was read: its size shows as 0, cat and cp read all of it, and
+tar and rsync take it for empty. Where there was no dump of a database when it was mounted, there
+are none.
+
+New snapshots appear by themselves, and nothing can be changed. Without --allow-other only the user
+who mounted can look, and sees all of it, whatever the modes say; with it everybody can, as modes
+and ACLs allow.";
 
 /// The line by which a process in the background says that it has mounted.
 const MOUNTED: &str = "mounted";

@@ -197,7 +197,6 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// Whether a folder is not there, or there is nothing in it.
 /// Whether a folder holds nothing, or is not there. What a restore leaves that was killed while it wrote its
 /// first file, the marker, is nothing.
 fn is_empty(folder: &Path) -> Result<bool, Error> {

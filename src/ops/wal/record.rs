@@ -40,9 +40,7 @@ pub fn record(
     if ranges.is_empty() {
         return Ok(());
     }
-    let segment_size = u32::try_from(size.bytes()).unwrap_or_default();
-    let (missed, when, unknown) = (Vec::new(), repo.clock().now(), Unknown::default());
-    Ok(ledger::write(repo, &LedgerBody { system, timeline, segment_size, ranges, missed, when, unknown })?)
+    write(repo, system, timeline, size, (ranges, Vec::new()))
 }
 
 /// Writes down that these segments of the cluster `system` were missed: neither the repository nor the server
@@ -54,8 +52,21 @@ pub fn record_missed(
     size: SegmentSize,
     numbers: RangeInclusive<u64>,
 ) -> Result<(), Error> {
+    write(repo, system, timeline, size, (Vec::new(), vec![numbers]))
+}
+
+/// Numbers of segments, ascending.
+type Ranges = Vec<RangeInclusive<u64>>;
+
+/// Writes a ledger of segments that are there, and of such that were missed.
+fn write(
+    repo: &Unlocked,
+    system: u64,
+    timeline: u32,
+    size: SegmentSize,
+    (ranges, missed): (Ranges, Ranges),
+) -> Result<(), Error> {
     let segment_size = u32::try_from(size.bytes()).unwrap_or_default();
-    let (ranges, missed) = (Vec::new(), vec![numbers]);
     let (when, unknown) = (repo.clock().now(), Unknown::default());
     Ok(ledger::write(repo, &LedgerBody { system, timeline, segment_size, ranges, missed, when, unknown })?)
 }
