@@ -85,6 +85,7 @@ pub fn receive(
         open: None,
         buffer: Vec::with_capacity(FRAME_MAX),
         acknowledged: Timestamp(i64::MIN),
+        told: None,
     };
     receiver.take_up_spool()?;
     let mut connected = Some(replication);
@@ -115,7 +116,7 @@ pub fn receive(
 }
 
 /// Stores all that a spool holds, without a server: one that is gone for good. The last segment of each
-/// cluster goes in as `….partial`. Answers the files' names.
+/// cluster goes in as far as it was received. Answers the files' names.
 pub fn finish(
     repo: Arc<Unlocked>,
     spool: &Path,
@@ -206,12 +207,15 @@ struct Receiver<'r> {
     buffer: Vec<u8>,
     /// When the server last heard from us.
     acknowledged: Timestamp,
+    /// What it heard on this connection.
+    told: Option<Lsn>,
 }
 
 impl Receiver<'_> {
     /// One connection, until it ends.
     fn session(&mut self, replication: &mut Replication) -> Result<(), Error> {
         self.buffer.clear();
+        self.told = None;
         let identity = replication.identify()?;
         self.check(&identity, replication)?;
         self.make_slot(replication)?;
@@ -251,7 +255,7 @@ impl Receiver<'_> {
                 sleep(WAIT, self.cancel);
                 continue;
             }
-            let wait = if self.buffer.is_empty() { WAIT } else { Duration::ZERO };
+            let wait = if self.buffer.is_empty() && self.has_told() { WAIT } else { Duration::ZERO };
             match stream.next_event(wait)? {
                 Event::Data { start, bytes } => {
                     self.take(start, &bytes)?;
@@ -317,9 +321,23 @@ impl Receiver<'_> {
 
     /// Makes durable what was received, and says so.
     fn flush(&mut self, stream: Option<&mut Stream<'_>>) -> Result<(), Error> {
-        if self.buffer.is_empty() {
-            return Ok(());
+        if !self.buffer.is_empty() {
+            self.keep()?;
         }
+        match stream {
+            // What ended with a frame or a segment was made durable without being said.
+            Some(stream) if !self.has_told() => self.acknowledge(stream),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the server knows how far everything is durable.
+    fn has_told(&self) -> bool {
+        self.told == self.at.map(|at| at.lsn)
+    }
+
+    /// Makes durable what was received.
+    fn keep(&mut self) -> Result<(), Error> {
         let Some(at) = self.at else { return Ok(()) };
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -333,10 +351,7 @@ impl Receiver<'_> {
         } else {
             self.open = Some(open);
         }
-        match stream {
-            Some(stream) => self.acknowledge(stream),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Begins the segment that `at` is the start of.
@@ -352,7 +367,7 @@ impl Receiver<'_> {
     fn acknowledge(&mut self, stream: &mut Stream<'_>) -> Result<(), Error> {
         let Some(at) = self.at else { return Ok(()) };
         let now = self.repo.clock().now();
-        self.acknowledged = now;
+        (self.acknowledged, self.told) = (now, Some(at.lsn));
         Ok(stream.send_status(at.lsn, at.lsn, Lsn(0), now, false)?)
     }
 
