@@ -33,7 +33,7 @@ use kamba_vault::storage::{Backend, Fault, Memory};
 pub const CHEAP: ArgonCost = ArgonCost { memory_kib: 64, passes: 1, lanes: 1 };
 
 /// Long enough for a busy machine; what needs it never comes.
-const WAIT_MAX: Duration = Duration::from_secs(120);
+pub const WAIT_MAX: Duration = Duration::from_secs(120);
 
 pub fn credentials() -> Credentials {
     Credentials { passphrase: None, key_file: Some(Secret32([7; 32])) }

@@ -41,6 +41,45 @@ fn in_pieces(repo: &Unlocked, name: &str) -> Result<Option<(WalBody, Vec<u8>)>, 
     Ok(body.map(|body| (body, read)))
 }
 
+/// A segment of which `len` bytes were written, and `behind` stands behind them.
+fn begun(len: usize, behind: u8) -> Vec<u8> {
+    let mut bytes = segment(1, 3);
+    bytes[len..].fill(behind);
+    bytes
+}
+
+#[test]
+fn beginnings_of_a_segment_stand_beside_each_other_and_the_longest_is_read() {
+    let vault = Vault::new();
+    let (partial, owner) = (WalName::Partial(name(1, 3)), Owner { system: Some(SYSTEM), version: None });
+    let read = || fetch::read(&vault.repo, SYSTEM, partial).unwrap();
+    let receive =
+        |bytes: &[u8]| push::store_received(&vault.repo, name(1, 3), owner, bytes.to_vec()).unwrap();
+    assert_eq!(read(), None);
+    // What the server left goes less far, with other bytes behind it: each kind of receiver still stores.
+    let left = begun(5000, 7);
+    push::store(&vault.repo, &push::check(partial, owner, left.clone()).unwrap()).unwrap();
+    assert!(read().unwrap() == left);
+    for (number, len) in [(0, 9000), (1, 8000), (2, 200_000)] {
+        let pushed = receive(&begun(len, 0));
+        assert_eq!((pushed.name, pushed.stored.is_some()), (WalName::Received(name(1, 3), number), true));
+    }
+    let again = receive(&begun(8000, 0));
+    assert_eq!((again.name, again.stored), (WalName::Received(name(1, 3), 1), None));
+    assert!(read().unwrap() == begun(200_000, 0));
+    let status = status(&vault.repo, &Cancel::new()).unwrap();
+    assert!(status.clusters[0].timelines[0].partial);
+
+    // The server's goes further than all that was received, or ends where that does.
+    for (len, behind) in [(200_001, 7), (200_000, 0)] {
+        let vault = Vault::new();
+        push::store_received(&vault.repo, name(1, 3), owner, begun(200_000, 0)).unwrap();
+        let left = begun(len, behind);
+        push::store(&vault.repo, &push::check(partial, owner, left.clone()).unwrap()).unwrap();
+        assert!(fetch::read(&vault.repo, SYSTEM, partial).unwrap().unwrap() == left);
+    }
+}
+
 #[test]
 fn what_is_put_comes_back_and_is_never_replaced() {
     let vault = Vault::new();

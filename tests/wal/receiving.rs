@@ -5,13 +5,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use kamba_vault::base::clock::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::server::{Archiving, run};
-use crate::support::wait_for;
+use crate::support::{WAIT_MAX, wait_for};
 
 /// A running `wal receive`; killed when it is dropped.
 pub struct Receiver {
@@ -83,11 +84,18 @@ pub fn spooled_bytes(server: &Archiving) -> u64 {
     kamba_vault::repo::wal::spool::held(&server.path("spool").join(system(server))).unwrap().bytes
 }
 
-/// Waits until everything that the server wrote is acknowledged.
+/// Waits until everything that the server wrote is acknowledged; what the receiver says is shown when that never comes.
+#[track_caller]
 pub fn caught_up(server: &Archiving) {
     let caught_up =
         "SELECT coalesce(bool_or(flush_lsn >= pg_current_wal_flush_lsn()), false) FROM pg_stat_replication";
-    wait_for("the receiver to catch up", || server.sql(caught_up) == "t");
+    let senders = "SELECT coalesce(string_agg(s::text, '; '), 'none') || ' of ' || pg_current_wal_flush_lsn() \
+                   FROM pg_stat_replication s";
+    let began = Instant::now();
+    while server.sql(caught_up) != "t" {
+        let said = || fs::read_to_string(server.path("receive.log")).unwrap_or_default();
+        assert!(began.elapsed() < WAIT_MAX, "not caught up: {}\n{}", server.sql(senders), said());
+    }
 }
 
 /// Ends the present segment, whatever becomes of it.
@@ -276,6 +284,49 @@ fn the_end_of_a_timeline_is_followed() {
 }
 
 #[test]
+fn what_was_received_of_a_left_timeline_stands_beside_what_the_server_archives_of_it() {
+    for is_recycled in [true, false] {
+        let (server, receiver) = receiving();
+        server.sql("INSERT INTO t VALUES (1)");
+        caught_up(&server);
+        receiver.stop();
+        let (segment, system) = (server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())"), system(&server));
+        server.sql("ALTER SYSTEM SET archive_command = 'true'");
+        promote(&server);
+        let (left, fetched) =
+            (server.path(&format!("data/pg_wal/{segment}.partial")), server.path("fetched"));
+        wait_for("the server to leave the timeline", || left.exists());
+        if is_recycled {
+            // The server's file was once another segment, whose end is still there.
+            let mut bytes = fs::read(&left).unwrap();
+            let end = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
+            bytes[end..].fill(7);
+            fs::write(&left, bytes).unwrap();
+        }
+        let archive = || run(server.vault().args(["wal", "push"]).arg(&left));
+        if is_recycled {
+            archive();
+        }
+        let receiver = Receiver::start(&server);
+        switch(&server);
+        caught_up(&server);
+        wait_for("the spool to be taken over", || spooled(&server).len() <= 1);
+        receiver.stop();
+        archive();
+        let fetch = |name: String| {
+            run(server.vault().args(["wal", "fetch", &name, "--system-id", &system]).arg(&fetched));
+            fs::read(&fetched).unwrap()
+        };
+        let (received, best) =
+            (fetch(format!("{segment}.00000000.partial")), fetch(format!("{segment}.partial")));
+        let end = received.iter().rposition(|b| *b != 0).unwrap() + 1;
+        assert!(best[..end] == received[..end], "{is_recycled}");
+        assert_eq!(best != received, is_recycled);
+        assert!(best == fs::read(&left).unwrap());
+    }
+}
+
+#[test]
 fn what_the_server_has_removed_is_written_down_as_missed() {
     let (server, receiver) = receiving();
     caught_up(&server);
@@ -309,6 +360,8 @@ fn a_gap_at_the_beginning_of_a_timeline_is_known() {
     server.sql("INSERT INTO t VALUES (1)");
     caught_up(&server);
     receiver.stop();
+    // What the server archives of the timeline that it leaves, and when, has no say in it.
+    server.sql("INSERT INTO t VALUES (2)");
     // A failover: the new server has no slot, and goes on for long.
     promote(&server);
     let first = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");

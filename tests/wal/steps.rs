@@ -112,10 +112,8 @@ fn unlocked(backend: Arc<dyn Backend>, cache: &Path) -> Arc<Unlocked> {
 
 /// What the repository has of the segment, whole or its beginning.
 fn stored(repo: &Unlocked, number: u64) -> Option<Vec<u8>> {
-    let text = name(1, number).to_string();
-    let whole = wal::get(repo, SYSTEM, &text).unwrap();
-    let found = whole.or_else(|| wal::get(repo, SYSTEM, &format!("{text}.partial")).unwrap());
-    found.map(|(_, bytes)| bytes)
+    let read = |name| fetch::read(repo, SYSTEM, name).unwrap();
+    read(WalName::Segment(name(1, number))).or_else(|| read(WalName::Partial(name(1, number))))
 }
 
 #[test]

@@ -104,8 +104,8 @@ pub struct FetchArgs {
 
     /// For a segment that is not there, take its beginning, if that is
     ///
-    /// The last segment that a server wrote before it was lost: 'wal receive --finish' stores it as
-    /// NAME.partial.
+    /// The last segment that a server wrote before it was lost or left its timeline: as 'wal receive'
+    /// had it, or as a server archived it, whichever goes further.
     #[arg(long)]
     pub partial: bool,
 

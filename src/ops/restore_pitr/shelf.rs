@@ -41,9 +41,13 @@ impl<'a> Shelf<'a> {
         self.repo.keys().wal_id(self.system, &name.to_string())
     }
 
-    /// Whether a file is there.
+    /// Whether a file is there; of a segment's beginning, whether any form of it is.
     pub fn has(&self, name: WalName) -> bool {
-        self.sizes.contains_key(&self.id(name))
+        let is_there = |name| self.sizes.contains_key(&self.id(name));
+        match name {
+            WalName::Partial(segment) => is_there(name) || is_there(WalName::Received(segment, 0)),
+            _ => is_there(name),
+        }
     }
 
     /// What is known of the cluster's timelines.

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use crate::format::wal::WalBody;
 use crate::ops::Error;
+use crate::ops::wal::push::RECEIVED_MAX;
 use crate::ops::wal::refused;
 use crate::postgres::wal::header::LONG_HEADER_LEN;
-use crate::postgres::wal::{SegmentHeader, SegmentSize, WalName};
+use crate::postgres::wal::{SegmentHeader, SegmentName, SegmentSize, WalName};
 use crate::repo::Unlocked;
 use crate::repo::wal;
 
@@ -34,8 +35,41 @@ pub fn fetch(repo: &Unlocked, system: u64, name: WalName, to: &Path) -> Result<F
     Ok(Fetched::Written(size))
 }
 
-/// Reads `name` of the cluster `system`; `None` if there is none. A segment is what its name says.
+/// Reads `name` of the cluster `system`; `None` if there is none. A segment is what its name says. Of a segment's
+/// beginning there may be several; it is the one that goes furthest.
 pub fn read(repo: &Unlocked, system: u64, name: WalName) -> Result<Option<Vec<u8>>, Error> {
+    match name {
+        WalName::Partial(segment) => read_beginning(repo, system, segment),
+        _ => read_one(repo, system, name),
+    }
+}
+
+/// Reads the beginning of a segment that is nowhere whole: as it was received, or as a server left it.
+fn read_beginning(repo: &Unlocked, system: u64, segment: SegmentName) -> Result<Option<Vec<u8>>, Error> {
+    let mut received: Option<Vec<u8>> = None;
+    for number in 0..RECEIVED_MAX {
+        let Some(bytes) = read_one(repo, system, WalName::Received(segment, number))? else { break };
+        if received.as_ref().is_none_or(|best| written(&bytes) > written(best)) {
+            received = Some(bytes);
+        }
+    }
+    let left = read_one(repo, system, WalName::Partial(segment))?;
+    Ok(match (received, left) {
+        (Some(received), Some(left)) => {
+            // The file that a server leaves may end anywhere, with an older file's bytes behind its last record.
+            let end = written(&received);
+            Some(if left.get(..end) == received.get(..end) { left } else { received })
+        }
+        (received, left) => received.or(left),
+    })
+}
+
+/// Bytes up to the last that is not zero.
+fn written(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1)
+}
+
+fn read_one(repo: &Unlocked, system: u64, name: WalName) -> Result<Option<Vec<u8>>, Error> {
     let Some((body, bytes)) = wal::get(repo, system, &name.to_string())? else { return Ok(None) };
     check(&body, system, name, &bytes, bytes.len() as u64)?;
     Ok(Some(bytes))
@@ -66,7 +100,9 @@ fn check(body: &WalBody, system: u64, name: WalName, start: &[u8], len: u64) -> 
     if body.file != name.to_string() || body.system != system {
         return Err(refused(format!("the repository gave {} for {name}", body.file), None));
     }
-    let (WalName::Segment(segment) | WalName::Partial(segment)) = name else { return Ok(()) };
+    let (WalName::Segment(segment) | WalName::Partial(segment) | WalName::Received(segment, _)) = name else {
+        return Ok(());
+    };
     let fail =
         |reason: String| refused(format!("{name} in the repository is no such segment: {reason}"), None);
     let header = SegmentHeader::read(start).map_err(|e| fail(e.to_string()))?;

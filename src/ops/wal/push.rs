@@ -13,9 +13,12 @@ use crate::ops::Error;
 use crate::ops::wal::{name_of, refused};
 use crate::postgres::wal::history::HISTORY_MAX;
 use crate::postgres::wal::owner::Owner;
-use crate::postgres::wal::{History, SegmentHeader, WalName};
+use crate::postgres::wal::{History, SegmentHeader, SegmentName, WalName};
 use crate::repo::Unlocked;
 use crate::repo::wal::{self, Put, WalFile};
+
+/// Beginnings of one segment, received by different receivers, that a repository takes.
+pub(super) const RECEIVED_MAX: u32 = 64;
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub fn load(path: &Path, system: Option<u64>) -> Result<Loaded, Error> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(source)?;
     let max = match name {
-        WalName::Segment(_) | WalName::Partial(_) => WAL_FILE_MAX,
+        WalName::Segment(_) | WalName::Partial(_) | WalName::Received(..) => WAL_FILE_MAX,
         WalName::Backup(..) | WalName::History(_) => HISTORY_MAX as u64,
     };
     let len = file.metadata().map_err(source)?.len();
@@ -72,7 +75,7 @@ pub fn load(path: &Path, system: Option<u64>) -> Result<Loaded, Error> {
 /// Checks that `bytes` are what `name` says, and `owner`'s.
 pub fn check(name: WalName, owner: Owner, bytes: Vec<u8>) -> Result<Loaded, Error> {
     let header = match name {
-        WalName::Segment(segment) | WalName::Partial(segment) => {
+        WalName::Segment(segment) | WalName::Partial(segment) | WalName::Received(segment, _) => {
             let fail = |reason: String| refused(format!("{name} was not pushed: {reason}"), None);
             let header = SegmentHeader::read(&bytes).map_err(|e| fail(e.to_string()))?;
             header.belongs_to(segment).map_err(|e| fail(e.to_string()))?;
@@ -123,21 +126,52 @@ fn check_owner(name: WalName, owner: Owner, header: &SegmentHeader) -> Result<()
 
 /// Stores what was loaded.
 pub fn store(repo: &Unlocked, loaded: &Loaded) -> Result<Pushed, Error> {
-    let Loaded { name, system, header, bytes } = loaded;
-    let text = name.to_string();
-    let file = WalFile {
-        system: *system,
-        name: &text,
-        bytes,
-        magic: header.map(|header| header.magic),
-        segment_size: header.and_then(|header| u32::try_from(header.size.bytes()).ok()),
-    };
-    let stored = match wal::put(repo, &file)? {
-        Put::New { stored } => Some(stored),
-        Put::Same => None,
-        Put::Different(there) => return Err(differs(repo, &file, &there)),
-    };
-    Ok(Pushed { name: *name, system: *system, header: *header, stored })
+    let text = loaded.name.to_string();
+    let file = loaded.file(&text);
+    match wal::put(repo, &file)? {
+        Put::New { stored } => Ok(loaded.pushed(Some(stored))),
+        Put::Same => Ok(loaded.pushed(None)),
+        Put::Different(there) => Err(differs(repo, &file, &there)),
+    }
+}
+
+/// Stores the segment in which receiving a timeline ended: its bytes as far as they were received, zeros behind
+/// them. Where others stored theirs, who came less far or further, it stands beside them.
+pub fn store_received(
+    repo: &Unlocked,
+    segment: SegmentName,
+    owner: Owner,
+    bytes: Vec<u8>,
+) -> Result<Pushed, Error> {
+    let mut loaded = check(WalName::Received(segment, 0), owner, bytes)?;
+    for number in 0..RECEIVED_MAX {
+        loaded.name = WalName::Received(segment, number);
+        let text = loaded.name.to_string();
+        match wal::put(repo, &loaded.file(&text))? {
+            Put::New { stored } => return Ok(loaded.pushed(Some(stored))),
+            Put::Same => return Ok(loaded.pushed(None)),
+            Put::Different(_) => {}
+        }
+    }
+    let message = format!("the repository has {RECEIVED_MAX} beginnings of {segment}, and none is this one");
+    Err(refused(message, Some("do many receivers of different servers store in this repository?")))
+}
+
+impl Loaded {
+    /// As a file of the name `text`, which is its own.
+    fn file<'a>(&'a self, text: &'a str) -> WalFile<'a> {
+        WalFile {
+            system: self.system,
+            name: text,
+            bytes: &self.bytes,
+            magic: self.header.map(|header| header.magic),
+            segment_size: self.header.and_then(|header| u32::try_from(header.size.bytes()).ok()),
+        }
+    }
+
+    fn pushed(&self, stored: Option<u64>) -> Pushed {
+        Pushed { name: self.name, system: self.system, header: self.header, stored }
+    }
 }
 
 /// Says how the file differs from what the repository has under its name: where, if this key may look.

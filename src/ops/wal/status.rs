@@ -190,7 +190,7 @@ fn put_together(catalogue: &Catalogue, ledgers: &[LedgerBody]) -> Vec<Cluster> {
         let size = body.segment_size.and_then(|size| SegmentSize::new(size.into()));
         let segment = match WalName::parse(&body.file) {
             Some(WalName::Segment(segment)) => segment,
-            Some(WalName::Partial(segment)) => {
+            Some(WalName::Partial(segment) | WalName::Received(segment, _)) => {
                 if let Some(size) = size {
                     found.entry((body.system, segment.timeline, size)).or_default().partial = true;
                 }

@@ -94,8 +94,12 @@ impl fmt::Display for SegmentName {
 pub enum WalName {
     /// A whole segment.
     Segment(SegmentName),
-    /// The segment in which a timeline ended: `….partial`, of full length, its end not written.
+    /// The segment in which a timeline ended, as the server that goes on leaves it: `….partial`, of full
+    /// length. What stands behind its last record may be anything.
     Partial(SegmentName),
+    /// The same as it was received: `….00000000.partial`, zeros behind what was. PostgreSQL has no such name.
+    /// How far each receiver came differs, so they are numbered.
+    Received(SegmentName, u32),
     /// What a base backup leaves: the segment in which it began, and how many bytes into it.
     Backup(SegmentName, u32),
     /// Where a timeline comes from.
@@ -112,8 +116,13 @@ impl WalName {
             }
             Some((segment, "partial")) => SegmentName::parse(segment).map(WalName::Partial),
             Some((segment, rest)) => {
-                let offset = digits(rest.strip_suffix(".backup")?)?;
-                Some(WalName::Backup(SegmentName::parse(segment)?, offset))
+                let (number, kind) = rest.split_once('.')?;
+                let (segment, number) = (SegmentName::parse(segment)?, digits(number)?);
+                match kind {
+                    "backup" => Some(WalName::Backup(segment, number)),
+                    "partial" => Some(WalName::Received(segment, number)),
+                    _ => None,
+                }
             }
         }
     }
@@ -121,7 +130,10 @@ impl WalName {
     /// The timeline that it belongs to.
     pub fn timeline(self) -> u32 {
         match self {
-            WalName::Segment(name) | WalName::Partial(name) | WalName::Backup(name, _) => name.timeline,
+            WalName::Segment(name)
+            | WalName::Partial(name)
+            | WalName::Received(name, _)
+            | WalName::Backup(name, _) => name.timeline,
             WalName::History(timeline) => timeline,
         }
     }
@@ -132,6 +144,7 @@ impl fmt::Display for WalName {
         match self {
             WalName::Segment(name) => name.fmt(f),
             WalName::Partial(name) => write!(f, "{name}.partial"),
+            WalName::Received(name, number) => write!(f, "{name}.{number:08X}.partial"),
             WalName::Backup(name, offset) => write!(f, "{name}.{offset:08X}.backup"),
             WalName::History(timeline) => write!(f, "{timeline:08X}.history"),
         }
@@ -169,7 +182,7 @@ mod tests {
         }
 
         #[test]
-        fn names_have_one_spelling(text in "[0-9A-Fa-f]{8}(|[0-9A-Fa-f]{16}(|\\.partial|\\.[0-9A-Fa-f]{8}\\.backup)|\\.history)") {
+        fn names_have_one_spelling(text in "[0-9A-Fa-f]{8}(|[0-9A-Fa-f]{16}(|\\.partial|\\.[0-9A-Fa-f]{8}\\.(backup|partial))|\\.history)") {
             if let Some(name) = WalName::parse(&text) {
                 prop_assert_eq!(name.to_string(), text);
             }
@@ -182,6 +195,7 @@ mod tests {
         for (text, name) in [
             ("0000000100000002000000AB", WalName::Segment(segment)),
             ("0000000100000002000000AB.partial", WalName::Partial(segment)),
+            ("0000000100000002000000AB.0000000C.partial", WalName::Received(segment, 12)),
             ("0000000100000002000000AB.00000028.backup", WalName::Backup(segment, 0x28)),
             ("0000000A.history", WalName::History(10)),
         ] {

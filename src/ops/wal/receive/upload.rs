@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::base::clock::Cancel;
 use crate::base::monitor::{Count, Monitor};
 use crate::ops::Error;
-use crate::ops::wal::push::{check, store};
+use crate::ops::wal::push::{check, store, store_received};
 use crate::ops::wal::receive::{PAUSE, sleep};
 use crate::ops::wal::record;
 use crate::postgres::wal::owner::Owner;
@@ -192,17 +192,10 @@ impl Shared {
     fn store(&self, job: &Job) -> Result<(), Error> {
         let owner = Owner { system: Some(self.system), version: None };
         let (name, bytes, spooled) = match job {
+            Job::Partial(name) => return self.store_received(*name, owner),
             Job::Whole(name) => {
                 let text = name.to_string();
                 (WalName::Segment(*name), self.spool.read(&self.repo, &text)?, Some(text))
-            }
-            Job::Partial(name) => {
-                let text = name.to_string();
-                let mut bytes = self.spool.read(&self.repo, &text)?;
-                // As the server leaves it: as long as a segment is, with zeros at the end.
-                let size = SegmentHeader::read(&bytes).map(|header| header.size.bytes());
-                bytes.resize(size.map_or(bytes.len(), |size| size as usize), 0);
-                (WalName::Partial(*name), bytes, Some(text))
             }
             Job::History(name, content) => match WalName::parse(name) {
                 Some(name) => (name, content.clone(), None),
@@ -212,9 +205,6 @@ impl Shared {
                 return record::record_missed(&self.repo, self.system, *timeline, *size, numbers.clone());
             }
         };
-        if bytes.is_empty() {
-            return spooled.map_or(Ok(()), |text| self.spool.remove(&text).map_err(Error::from));
-        }
         let pushed = store(&self.repo, &check(name, owner, bytes)?)?;
         self.monitor.add(Count::StoredBytes, pushed.stored.unwrap_or(0));
         if let Some(text) = spooled {
@@ -226,6 +216,21 @@ impl Shared {
             self.monitor.warn(&format!("{name} is stored, but the ledger was not written: {error}"));
         }
         Ok(())
+    }
+
+    /// Stores the segment in which a timeline was left, which need not be what the server that goes on archives
+    /// of it: that one may have had less of it, or more.
+    fn store_received(&self, name: SegmentName, owner: Owner) -> Result<(), Error> {
+        let text = name.to_string();
+        let mut bytes = self.spool.read(&self.repo, &text)?;
+        if !bytes.is_empty() {
+            // As long as a segment is.
+            let size = SegmentHeader::read(&bytes).map(|header| header.size.bytes());
+            bytes.resize(size.map_or(bytes.len(), |size| size as usize), 0);
+            let pushed = store_received(&self.repo, name, owner, bytes)?;
+            self.monitor.add(Count::StoredBytes, pushed.stored.unwrap_or(0));
+        }
+        Ok(self.spool.remove(&text)?)
     }
 }
 
