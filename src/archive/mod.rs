@@ -2,3 +2,4 @@
 //! holds is passed in as plain values, so nothing here knows of snapshots, and nothing does I/O.
 
 pub mod tar;
+pub mod zip;

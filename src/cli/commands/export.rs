@@ -43,7 +43,7 @@ pub struct ExportArgs {
     pub snapshot: OsString,
 
     /// What kind of archive [default: as the name of --output says, or tar]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "tar")]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "tar|zip")]
     pub format: Option<FormatName>,
 
     /// Write to this file instead of standard output; it appears when it is whole
@@ -63,6 +63,8 @@ pub struct ExportArgs {
 pub enum FormatName {
     /// pax.
     Tar,
+    /// zip.
+    Zip,
 }
 
 /// Exports.
@@ -81,6 +83,7 @@ fn format(args: &ExportArgs) -> Result<Format, Failure> {
     let of_name = args.output.as_ref().map(|path| path.extension().and_then(|name| name.to_str()));
     match (args.format, of_name) {
         (Some(FormatName::Tar), _) | (None, None | Some(Some("tar"))) => Ok(Format::Tar),
+        (Some(FormatName::Zip), _) | (None, Some(Some("zip"))) => Ok(Format::Zip),
         (None, Some(_)) => Err(Failure::usage(
             "the name of --output does not tell what kind of archive it is",
         )
@@ -156,29 +159,24 @@ fn tell(report: &Report, monitor: &dyn Monitor) -> Done {
 }
 
 fn note_words(note: Note, noted: &Noted) -> String {
-    let Noted { count, first } = noted;
-    let first = printable_bytes(first);
-    let (entries, example) = match count {
-        1 => (format!("/{first}"), String::new()),
-        n => (format!("{n} entries"), format!(", the first of them /{first}")),
+    let n = noted.count;
+    let entries = if n == 1 { "1 entry".to_owned() } else { format!("{n} entries") };
+    let what = match note {
+        Note::Socket => format!("{entries} left out: no archive holds a socket"),
+        Note::Unknown => format!("{entries} left out: of a kind that only a later version knows"),
+        Note::OtherForm => format!("{entries} left out: made of what stands beside it"),
+        Note::Incomplete => format!("{entries} of which the snapshot does not have all"),
+        Note::Tablespaces => "pg_tblspc leads to the tablespaces in the archive, but a server goes by \
+                              tablespace_map: remove that before it starts"
+            .to_owned(),
+        Note::NotInZip => format!("{entries} left out: zip holds no devices and named pipes"),
+        Note::LongName => format!("{entries} left out: the name is too long for a zip"),
+        Note::Copied => format!("{entries} copied: zip has no hard links"),
+        Note::Attributes => format!("{entries} without attributes and ACLs, which zip does not hold"),
+        Note::Holes => format!("{entries} with zeros for holes, which zip does not know"),
+        Note::Renamed => format!("{entries} renamed: what is no UTF-8 in a name is written as %FF"),
     };
-    let (was, has) = if *count == 1 { ("was", "it is") } else { ("were", "they are") };
-    match note {
-        Note::Socket => {
-            format!("{entries} {was} left out, for {has} of a kind that no archive holds: socket{example}")
-        }
-        Note::Unknown => {
-            format!("{entries} {was} left out, for {has} of a kind that a later version stored{example}")
-        }
-        Note::OtherForm => {
-            format!("{entries} {was} left out, for what {has} made of stands in the archive{example}")
-        }
-        Note::Incomplete => format!("the snapshot does not have all of {entries}{example}"),
-        Note::Tablespaces => format!(
-            "links in pg_tblspc lead to the tablespaces in the archive, and a server that finds tablespace_map goes \
-             by that instead: remove it before the server starts{example}"
-        ),
-    }
+    format!("{what} ({}/{})", if n == 1 { "" } else { "first: " }, printable_bytes(&noted.first))
 }
 
 fn note_name(note: Note) -> &'static str {
@@ -188,6 +186,12 @@ fn note_name(note: Note) -> &'static str {
         Note::OtherForm => "other_form",
         Note::Incomplete => "incomplete",
         Note::Tablespaces => "tablespaces",
+        Note::NotInZip => "not_in_zip",
+        Note::LongName => "long_name",
+        Note::Copied => "copied",
+        Note::Attributes => "attributes",
+        Note::Holes => "holes",
+        Note::Renamed => "renamed",
     }
 }
 

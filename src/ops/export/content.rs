@@ -19,7 +19,6 @@ pub(super) enum Holes {
     /// They are passed over.
     Skip,
     /// They are read as zeros.
-    #[allow(dead_code)]
     Zeros,
 }
 

@@ -106,15 +106,26 @@ impl<'a> Job<'a> {
     }
 
     fn add(&mut self, path: &[u8], entry: Entry) -> Result<(), Error> {
-        let mut first = None;
-        if let Some(group) = entry.meta.link_group.as_ref().filter(|_| self.archive.links()) {
-            first = self.names.get(group)?;
-            if first.is_none() {
-                self.names.put(group, path)?;
-            }
-        }
+        let first = match &entry.meta.link_group {
+            Some(group) => self.first_name(group, path)?,
+            None => None,
+        };
         self.window.add(Item { path: path.to_vec(), entry, first });
         if self.window.is_full() { self.turn() } else { Ok(()) }
+    }
+
+    /// The first name of a file that has several, of which `path` is one; nothing if that is itself the first, or
+    /// the archive cannot say so.
+    fn first_name(&mut self, group: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(first) = self.names.get(group)? else {
+            self.names.put(group, path)?;
+            return Ok(None);
+        };
+        if !self.archive.links() {
+            self.ledger.note(Note::Copied, path);
+            return Ok(None);
+        }
+        Ok(Some(first))
     }
 
     /// Begins to read what waits, and writes what was read before it.
@@ -142,9 +153,13 @@ impl<'a> Job<'a> {
             self.monitor.item(&String::from_utf8_lossy(&item.path));
             let mut content = Content::new(&mut contents, self.view, &item.entry, self.monitor);
             let added = self.archive.add(&item, &mut content, &mut self.sink, &mut self.ledger);
-            if let Err(error) = added {
-                self.writing = Some(item.path);
-                return Err(error);
+            match added {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    self.writing = Some(item.path);
+                    return Err(error);
+                }
             }
             self.monitor.add(Count::Items, 1);
             self.ledger.report.entries += 1;

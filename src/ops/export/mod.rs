@@ -12,6 +12,7 @@ mod report;
 mod sink;
 mod tar;
 mod window;
+mod zip;
 
 pub use report::{Broken, Note, Noted, Report};
 
@@ -26,6 +27,7 @@ use crate::ops::export::job::Job;
 use crate::ops::export::sink::Sink;
 use crate::ops::export::tar::Tar;
 use crate::ops::export::window::Item;
+use crate::ops::export::zip::Zip;
 use crate::ops::look::{self, trimmed};
 use crate::ops::{Error, export::report::Ledger};
 use crate::repo::Repository;
@@ -37,6 +39,8 @@ use crate::vfs::{Entry, EntryKind};
 pub enum Format {
     /// pax, with all that a file system knows.
     Tar,
+    /// zip, with what that can hold.
+    Zip,
 }
 
 /// What is asked for.
@@ -58,14 +62,14 @@ trait Archive {
     /// What becomes of holes in files.
     fn holes(&self) -> Holes;
 
-    /// Writes an entry with its content.
+    /// Writes an entry with its content; `false` if it was left out, of which a note was taken.
     fn add(
         &mut self,
         item: &Item,
         content: &mut Content<'_>,
         sink: &mut Sink<'_>,
         ledger: &mut Ledger,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
 
     /// Writes the end.
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error>;
@@ -93,6 +97,7 @@ pub fn export(
     let time: Timestamp = snapshot.root.started;
     let archive: Box<dyn Archive> = match request.format {
         Format::Tar => Box::new(Tar::new(time, request.libarchive)),
+        Format::Zip => Box::new(Zip::new(time)),
     };
     let mut job = Job::new(&view, reader.clone(), snapshot, archive, Sink::new(out), monitor, cancel)?;
     let mut at = Vec::new();

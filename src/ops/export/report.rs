@@ -18,6 +18,18 @@ pub enum Note {
     Incomplete,
     /// A server that starts on the exported cluster would look for its tablespaces where they were.
     Tablespaces,
+    /// A device or a named pipe was left out of a zip.
+    NotInZip,
+    /// A name that is longer than a zip may have was left out with all that has it.
+    LongName,
+    /// A further name of a file is a file of its own.
+    Copied,
+    /// Attributes and access lists are missing.
+    Attributes,
+    /// Holes are zeros.
+    Holes,
+    /// What is no text in a name is written as `%FF`.
+    Renamed,
 }
 
 /// How often a note was taken.

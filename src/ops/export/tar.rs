@@ -64,11 +64,11 @@ impl Archive for Tar {
         content: &mut Content<'_>,
         sink: &mut Sink<'_>,
         _: &mut Ledger,
-    ) -> Result<(), Error> {
-        let Some(mut entry) = self.entry(item) else { return Ok(()) };
+    ) -> Result<bool, Error> {
+        let Some(mut entry) = self.entry(item) else { return Ok(false) };
         if entry.kind != Kind::File {
             entry.write(sink.head());
-            return sink.settle();
+            return sink.settle().map(|()| true);
         }
         entry.size = content.size()?;
         let map = match item.entry.node() {
@@ -82,7 +82,7 @@ impl Archive for Tar {
             None => content.all(&mut |bytes| sink.bytes(bytes))?,
         }
         tar::pad(entry.stored(), sink.head());
-        sink.settle()
+        sink.settle().map(|()| true)
     }
 
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
