@@ -17,5 +17,8 @@ mod program;
 #[allow(dead_code, reason = "made for the tests of trees, which need more of it")]
 mod vault;
 
+mod broken;
+mod database;
 mod scene;
 mod tar;
+mod zip;

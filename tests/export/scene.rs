@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 
 use crate::look::{Look, look};
 use crate::maker::{Owner, make};
-use crate::program::{Run, outcome};
+use crate::program::{Run, finish, outcome};
 use crate::vault::Vault;
 
 /// Makes the tree `top` with every kind of entry, but for paths that are longer than the system takes: those
@@ -46,4 +46,12 @@ pub fn extract(target: &Path) -> Command {
     tar.args(["--xattrs-include=*", "--warning=no-timestamp", "--warning=no-unknown-keyword", "--file=-"]);
     tar.arg("--directory").arg(target);
     tar
+}
+
+/// What a program of this folder, in Python, says of these arguments.
+pub fn python(program: &str, args: &[&str]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/export").join(program);
+    let run = finish(Command::new("python3").arg("-X").arg("utf8").arg(path).args(args));
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{run:?}");
+    String::from_utf8(run.stdout).unwrap()
 }
