@@ -46,8 +46,7 @@ fn a_database_is_all_that_is_shown_of_it_but_twice_the_same() {
 
     let export = sandbox.run(&["--no-progress", "export", "latest"]);
     assert_eq!(export.status, 0, "{export:?}");
-    let note =
-        "note: 4 entries left out: made of what stands beside it (first: /shop/database.seekable.dump)";
+    let note = "note: 4 entries left out: made of what stands beside it (first: shop/database.seekable.dump)";
     assert!(export.stderr.contains(note), "{export:?}");
     let files = read(&sandbox, &export.stdout);
     let listed = sandbox.run(&["ls", "--recursive", "--json", "latest"]);

@@ -176,7 +176,7 @@ fn note_words(note: Note, noted: &Noted) -> String {
         Note::Holes => format!("{entries} with zeros for holes, which zip does not know"),
         Note::Renamed => format!("{entries} renamed: what is no UTF-8 in a name is written as %FF"),
     };
-    format!("{what} ({}/{})", if n == 1 { "" } else { "first: " }, printable_bytes(&noted.first))
+    format!("{what} ({}{})", if n == 1 { "" } else { "first: " }, printable_bytes(&noted.first))
 }
 
 fn note_name(note: Note) -> &'static str {

@@ -179,7 +179,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Ends it for the reason that `error` says, which is about `path` of the snapshot or about what is being
+    /// Ends it for the reason that `error` says, which is about `path` of the archive or about what is being
     /// written.
     pub(super) fn broken(mut self, error: Error, path: Option<Vec<u8>>) -> Broken {
         let path = path.or(self.writing.take());

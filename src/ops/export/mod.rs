@@ -107,7 +107,7 @@ pub fn export(
         }),
         _ => job.meet(path, &top.name, &top),
     };
-    match walked {
+    let ended = match walked {
         Ok(()) => job.finish(),
         // What comes before the damage is right.
         Err(error) if error.class() == Class::Damaged && !job.is_writing() => match job.flush() {
@@ -115,7 +115,12 @@ pub fn export(
             Err(earlier) => Err(job.broken(earlier, None)),
         },
         Err(error) => Err(job.broken(error, None)),
-    }
+    };
+    let in_snapshot = |below: Vec<u8>| match top.kind {
+        EntryKind::Directory => look::joined(path, &below),
+        _ => path.to_vec(),
+    };
+    ended.map_err(|broken| Broken { path: broken.path.map(in_snapshot), ..broken })
 }
 
 /// Permission bits of an entry. What no file system gave any, a dump or a stream, is for its owner alone.

@@ -37,7 +37,7 @@ pub enum Note {
 pub struct Noted {
     /// Of how many entries.
     pub count: u64,
-    /// The first of them.
+    /// The path in the archive of the first of them.
     pub first: Vec<u8>,
 }
 
