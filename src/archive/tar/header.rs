@@ -101,7 +101,8 @@ fn text(field: &mut [u8], value: &[u8]) {
 
 /// A number; zero if it does not fit, as GNU tar does.
 fn octal(field: &mut [u8], value: u64) {
-    let Some((_, digits)) = field.split_last_mut() else { return };
+    let Some((end, digits)) = field.split_last_mut() else { return };
+    *end = 0;
     let fits = value >> (3 * digits.len()) == 0;
     let mut left = if fits { value } else { 0 };
     for digit in digits.iter_mut().rev() {

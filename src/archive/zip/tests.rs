@@ -9,12 +9,12 @@ fn entry(name: &str, kind: Kind, size: u64) -> Entry {
 }
 
 /// Times and owner of every entry here.
-const TAIL: &str = r"UT\x05\x00\x01\x00\xf1SeuX\x0b\x00\x01\x04\xe8\x03\x00\x00\x04\x05\x00\x00\x00";
+const TAIL: &str = r"UT\x05\x00\x01\x00\xf1Seux\x0b\x00\x01\x04\xe8\x03\x00\x00\x04\x05\x00\x00\x00";
 
 fn words(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
-    out.escape_ascii().to_string().replace("ux\\x0b", "uX\\x0b")
+    out.escape_ascii().to_string()
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn what_is_known_before_stands_before() {
     let link = entry("a/l", Kind::Symlink, 3);
     let local = words(|out| link.local(0x0102_0304, out));
     let same =
-        r"\x14\x00\x00\x08\x00\x00\xaf\xb1nW\x04\x03\x02\x01\x03\x00\x00\x00\x03\x00\x00\x00\x03\x00\x18\x00";
+        r"\x14\x00\x00\x08\x00\x00\xaa\xb1nW\x04\x03\x02\x01\x03\x00\x00\x00\x03\x00\x00\x00\x03\x00\x18\x00";
     assert_eq!(local, format!(r"PK\x03\x04{same}a/l{TAIL}"));
     let listed = words(|out| link.listed(0x0102_0304, 77, out));
     assert_eq!(
@@ -36,7 +36,7 @@ fn what_is_known_before_stands_before() {
 fn what_is_known_after_follows() {
     let file = entry("f", Kind::File, 65_536);
     assert!(words(|out| file.local(0, out)).starts_with(
-        r"PK\x03\x04\x14\x00\x08\x08\x08\x00\xaf\xb1nW\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x18\x00f"
+        r"PK\x03\x04\x14\x00\x08\x08\x08\x00\xaa\xb1nW\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x18\x00f"
     ));
     assert_eq!(words(|out| file.follow(7, out)), r"PK\x07\x08\x07\x00\x00\x00\n\x00\x01\x00\x00\x00\x01\x00");
 }
