@@ -25,15 +25,18 @@ Examples:
   kamba-vault export latest:/srv/uploads | tar -x -C /srv/uploads
   kamba-vault export latest | tar -x -p --acls --xattrs --xattrs-include='*' -C /mnt
   kamba-vault export latest:/srv/uploads | zstd | ssh web1 'cat > uploads.tar.zst'
-  kamba-vault export latest:/srv/uploads --output uploads.tar";
+  kamba-vault export latest@db=shop:shop/tables --output tables.zip";
 
 /// Write a snapshot, or a part of it, as an archive
 ///
 /// A folder's contents stand at the top of the archive; without a path, everything stands there under
-/// its full path. A tar has all that the file system knew in pax headers: holes, hard links, ACLs and
-/// attributes, which GNU tar restores with the options of the second example. What no archive can hold,
-/// such as a socket, is left out and told at the end. Every byte is verified before it is written; where
-/// stored data is damaged the archive breaks off, and no tar takes it for whole.
+/// its full path. Every byte is verified before it is written. Where stored data is damaged the
+/// archive breaks off, with exit status 20, and no reader takes it for whole.
+///
+/// A tar has all that the file system knew, in pax headers: holes, hard links, ACLs and attributes,
+/// which GNU tar restores with the options of the second example. A zip has files, folders and
+/// symbolic links with their modes, owners' numbers and times in seconds; it is not compressed. What
+/// an archive cannot hold is left out, and said at the end.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
