@@ -17,7 +17,7 @@
 //! | 4 | [`vfs`] | a snapshot seen as one read-only tree |
 //! | 3 | [`repo`] | open and unlock, packs, index, roots, leases, sessions, reading |
 //! | 2 | [`storage`]; [`files`]; [`postgres`] | objects in a backend; the live file tree, both ways; dumps, archives, servers |
-//! | 1 | [`mod@format`], [`chunker`], [`crypto`], [`codec`] | bytes to values and back: no I/O, no clock |
+//! | 1 | [`mod@format`], [`archive`], [`chunker`], [`crypto`], [`codec`] | bytes to values and back: no I/O, no clock |
 //! | 0 | [`base`] | ids, units, limits, classes of errors, the monitor |
 //!
 //! The agent of layer 6 is still to come; the format has its place. `mount` is behind a feature of that name.
@@ -83,6 +83,7 @@
 //!   opened again by name nor damaged by a test, and a build without services, as fuzzing uses it,
 //!   has no OpenDAL.
 
+pub mod archive;
 pub mod base;
 pub mod chunker;
 pub mod cli;

@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::base::units;
 use crate::cli::commands::{
-    cat, check, completions, demo, diff, doctor, find, init, key, ls, man, restore, snapshot, snapshots,
-    stats, wal,
+    cat, check, completions, demo, diff, doctor, export, find, init, key, ls, man, restore, snapshot,
+    snapshots, stats, wal,
 };
 
 #[cfg(feature = "mount")]
@@ -175,6 +175,7 @@ pub enum Command {
     Find(find::FindArgs),
     Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
+    Export(export::ExportArgs),
     Restore(restore::RestoreArgs),
     Wal(wal::WalArgs),
     #[cfg(feature = "mount")]

@@ -11,7 +11,8 @@ use crate::mount::catalog::{Catalog, Known};
 use crate::mount::inode::{Inode, Inodes, TOP, What, number_of, number_of_links};
 use crate::mount::kept::Kept;
 use crate::mount::namespace::Spot;
-use crate::ops::snapshot::{PGDATA, TABLESPACES};
+use crate::ops::look::{LINKS, tablespace_links};
+use crate::ops::snapshot::PGDATA;
 use crate::repo::Error;
 use crate::vfs::{Entry, EntryKind, Folder, Page, View};
 
@@ -21,9 +22,6 @@ const PAGES_KEPT: usize = 128;
 const FOLDERS_KEPT: usize = 4096;
 /// Snapshots whose views are kept.
 const VIEWS_KEPT: usize = 64;
-
-/// The folder of a cluster's links to tablespaces.
-const LINKS: &[u8] = b"pg_tblspc";
 
 /// What an inode stands for.
 #[derive(Clone)]
@@ -393,23 +391,15 @@ impl Tree {
         Ok(listed)
     }
 
-    /// The links to tablespaces that a server keeps in `pg_tblspc`, if this is that folder of a base backup.
-    /// A base backup has them as a list (`tablespace_map`), for whoever restores it decides where they go;
-    /// here they point to the tablespaces' files in the same snapshot.
+    /// The links to tablespaces that are shown in `pg_tblspc`, if this is that folder of a base backup.
     fn tablespaces(&self, number: u64, folder: &Stored) -> Vec<Node> {
-        let Some(base) = &folder.known.snapshot.root.base else { return Vec::new() };
         let above = self.parent(number);
         let is_pgdata = matches!(self.thing(above), Ok(Some(Thing::Stored(pgdata)))
             if pgdata.item.name() == PGDATA.as_bytes() && self.parent(above) == self.root_of(number));
-        if folder.item.name() != LINKS || !is_pgdata {
+        if folder.item.name() != LINKS.as_bytes() || !is_pgdata {
             return Vec::new();
         }
-        let links = base.tablespaces.iter().map(|tablespace| {
-            let target = format!("../../{TABLESPACES}/{}", tablespace.oid).into_bytes();
-            let meta = FileMeta { mode: Some(0o777), link_target: Some(target), ..FileMeta::default() };
-            Node { meta, ..Node::new(tablespace.oid.to_string(), NodeType::Symlink) }
-        });
-        links.collect()
+        tablespace_links(&folder.known.snapshot)
     }
 
     fn item(&self, view: &View, listed: &Listed, page: usize, at: usize) -> Result<Option<Item>, Error> {

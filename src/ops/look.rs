@@ -6,8 +6,10 @@ use std::sync::Arc;
 use crate::base::clock::Cancel;
 use crate::base::limits::TREE_DEPTH_MAX;
 use crate::base::monitor::{Count, Monitor};
+use crate::format::node::{FileMeta, Node, NodeType};
 use crate::ops::Error;
 use crate::ops::select::{Filter, Which, select};
+use crate::ops::snapshot::TABLESPACES;
 use crate::repo::read::ChunkReader;
 use crate::repo::roots::{self, Listing, Snapshot};
 use crate::repo::{self, Repository, index};
@@ -91,8 +93,19 @@ pub fn walk(
     if top.kind != EntryKind::Directory {
         return each(path.as_ref(), top);
     }
+    walk_from(view, top, &mut trimmed(path.as_ref()).to_vec(), recursive, each)
+}
+
+/// The same for a folder, whose path is `path`. After an error of the walk's own that is the path of the folder that
+/// it is about.
+pub fn walk_from(
+    view: &View,
+    top: &Entry,
+    path: &mut Vec<u8>,
+    recursive: bool,
+    each: Each<'_>,
+) -> Result<(), Error> {
     // Not by recursion: whoever wrote the snapshot decides how deep its folders are.
-    let mut path = trimmed(path.as_ref()).to_vec();
     let mut open = vec![(path.len(), view.list(top)?)];
     while let Some((len, listing)) = open.last_mut() {
         path.truncate(*len);
@@ -100,16 +113,34 @@ pub fn walk(
             open.pop();
             continue;
         };
-        append(&mut path, &entry.name);
-        each(&path, &entry)?;
+        append(path, &entry.name);
+        each(path, &entry)?;
         if recursive && entry.kind == EntryKind::Directory {
             if open.len() == TREE_DEPTH_MAX {
-                return Err(too_deep(&path));
+                return Err(too_deep(path));
             }
             open.push((path.len(), view.list(&entry)?));
         }
     }
     Ok(())
+}
+
+/// The folder of a cluster's links to tablespaces, in its own.
+pub const LINKS: &str = "pg_tblspc";
+
+/// The links to tablespaces that a server keeps in [`LINKS`], if this is a base backup, ascending by name. A base
+/// backup has them as a list (`tablespace_map`), for whoever restores it decides where they go; these point to the
+/// tablespaces' files in the same snapshot.
+pub fn tablespace_links(snapshot: &Snapshot) -> Vec<Node> {
+    let tablespaces = snapshot.root.base.iter().flat_map(|base| &base.tablespaces);
+    let links = tablespaces.map(|tablespace| {
+        let target = format!("../../{TABLESPACES}/{}", tablespace.oid).into_bytes();
+        let meta = FileMeta { mode: Some(0o777), link_target: Some(target), ..FileMeta::default() };
+        Node { meta, ..Node::new(tablespace.oid.to_string(), NodeType::Symlink) }
+    });
+    let mut links: Vec<Node> = links.collect();
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+    links
 }
 
 /// `path` without slashes at its ends.
@@ -126,6 +157,15 @@ pub fn append(path: &mut Vec<u8>, name: &[u8]) {
         path.push(b'/');
     }
     path.extend_from_slice(name);
+}
+
+/// The path of what is at `path` below `base`.
+pub fn joined(base: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut whole = base.to_vec();
+    if !path.is_empty() {
+        append(&mut whole, path);
+    }
+    whole
 }
 
 /// A snapshot whose folders are nested deeper than any may be, at `path`.

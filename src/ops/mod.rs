@@ -6,6 +6,7 @@ pub mod child;
 pub mod diff;
 pub mod doctor;
 mod error;
+pub mod export;
 pub mod find;
 pub mod glob;
 pub mod input;

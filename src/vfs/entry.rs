@@ -96,6 +96,11 @@ impl Entry {
         }
     }
 
+    /// Whether it holds only what another file beside it holds as well: the dump with offsets, rows as CSV.
+    pub fn is_other_form(&self) -> bool {
+        matches!(self.source, Source::Made(_, Made::Seekable | Made::Csv(_)))
+    }
+
     /// Whether it is a directory that shows more, or other things, than are stored in it.
     pub fn shows_made(&self) -> bool {
         matches!(self.source, Source::Database(_) | Source::Tables(..))

@@ -68,7 +68,7 @@ fn mistakes_in_arguments_are_json_too_if_json_is_asked_for() {
     }
     insta::assert_snapshot!(said, @r"
     unexpected argument '--none' found
-    'kamba-vault' requires a subcommand but one was not provided [subcommands: init, snapshot, snapshots, ls, find, diff, cat, restore, wal, mount, check, doctor, stats, key, demo, completions, man]
+    'kamba-vault' requires a subcommand but one was not provided [subcommands: init, snapshot, snapshots, ls, find, diff, cat, export, restore, wal, mount, check, doctor, stats, key, demo, completions, man]
     the following required arguments were not provided: --name <NAME> <CMD>...
     ");
     // What is after -- is not ours.

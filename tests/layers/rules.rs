@@ -22,6 +22,7 @@ pub const LAYERS: &[(&str, u8)] = &[
     ("files", 2),
     ("postgres", 2),
     ("format", 1),
+    ("archive", 1),
     ("chunker", 1),
     ("crypto", 1),
     ("codec", 1),

@@ -9,6 +9,7 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod exported;
 mod killed;
 mod preflight;
 #[path = "../support/servers/mod.rs"]

@@ -120,13 +120,19 @@ impl Stage {
     /// are the server's of that moment can be told by `rows`.
     #[track_caller]
     pub fn marks(&self) -> String {
+        self.marks_with(|| ()).0
+    }
+
+    /// The same, and what `ask` has for an answer while the copy runs.
+    #[track_caller]
+    pub fn marks_with<T>(&self, ask: impl FnOnce() -> T) -> (String, T) {
         self.configure("archive_mode = off");
         if let Err(said) = self.server.recover_copy() {
             panic!("{said}");
         }
-        let marks = self.ask_marks();
+        let answers = (self.ask_marks(), ask());
         self.server.stop_copy();
-        marks
+        answers
     }
 
     pub fn ask_marks(&self) -> String {

@@ -47,9 +47,14 @@ impl Vault {
         self.work.path().canonicalize().unwrap().join(name)
     }
 
+    /// The folder of the repository.
+    pub fn path_of_repository(&self) -> PathBuf {
+        self.sandbox.path("repository")
+    }
+
     /// The files of the repository.
     pub fn stored(&self) -> usize {
-        let data = self.sandbox.path("repository");
+        let data = self.path_of_repository();
         if data.is_dir() { walked(&data) } else { 0 }
     }
 

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod export;
 pub mod find;
 pub mod init;
 pub mod key;
@@ -40,6 +41,7 @@ pub fn run(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Find(args) => find::run(args, context),
         Command::Diff(args) => diff::run(&args, context),
         Command::Cat(args) => cat::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
         Command::Restore(args) => restore::run(args, context),
         Command::Wal(args) => wal::run(&args, context),
         #[cfg(feature = "mount")]

@@ -88,11 +88,18 @@ impl ContentReader {
 
     /// The next bytes; empty at the end. They stay valid until the next call.
     pub fn next_bytes(&mut self) -> Result<&[u8], Error> {
+        self.next_at_most(u64::MAX)
+    }
+
+    /// The next bytes, at most `most`, likewise.
+    pub fn next_at_most(&mut self, most: u64) -> Result<&[u8], Error> {
         if self.at == self.current.len() {
             self.refill()?;
         }
-        let from = std::mem::replace(&mut self.at, self.current.len());
-        Ok(&self.current[from..])
+        let left = self.current.len() - self.at;
+        let from = self.at;
+        self.at += usize::try_from(most).unwrap_or(usize::MAX).min(left);
+        Ok(&self.current[from..self.at])
     }
 
     fn refill(&mut self) -> Result<(), Error> {

@@ -12,23 +12,32 @@ use crate::repo::read::ChunkReader;
 pub struct Entries {
     /// Entries still to come, innermost list last, each list reversed.
     stack: Vec<Vec<ListEntry>>,
+    /// Whether holes are passed over.
+    data_only: bool,
 }
 
 impl Entries {
     /// The content whose top entries these are.
     pub fn new(mut top: Vec<ListEntry>) -> Self {
         top.reverse();
-        Entries { stack: vec![top] }
+        Entries { stack: vec![top], data_only: false }
+    }
+
+    /// The same without its holes.
+    pub fn data_only(top: Vec<ListEntry>) -> Self {
+        Entries { data_only: true, ..Self::new(top) }
     }
 
     /// The next entry that is no list.
     pub fn next(&mut self, reader: &ChunkReader) -> Result<Option<ListEntry>, Error> {
         while let Some(entry) = self.peek() {
-            if matches!(entry, ListEntry::List { .. }) {
-                self.open(reader)?;
-            } else {
-                self.skip();
-                return Ok(Some(entry));
+            match entry {
+                ListEntry::List { .. } => self.open(reader)?,
+                ListEntry::Hole { .. } if self.data_only => self.skip(),
+                _ => {
+                    self.skip();
+                    return Ok(Some(entry));
+                }
             }
         }
         Ok(None)
