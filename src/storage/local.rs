@@ -321,6 +321,12 @@ impl Backend for Local {
         }
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        name::check("create", name, &self.location())?;
+        self.check_syncs("create", name)?;
+        self.folder_of(name).map(drop).map_err(|error| self.io_error("create", name, &error))
+    }
+
     fn make_durable(&self, name: &str) -> Result<(), Error> {
         name::check("sync", name, &self.location())?;
         self.check_syncs("sync", name)?;

@@ -145,6 +145,10 @@ impl Backend for Record {
         self.note(Op::Put, name, self.inner.put_new(name, bytes), |()| bytes.len() as u64)
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        self.inner.prepare(name)
+    }
+
     fn make_durable(&self, name: &str) -> Result<(), Error> {
         self.note(Op::MakeDurable, name, self.inner.make_durable(name), |()| 0)
     }

@@ -125,6 +125,11 @@ impl Backend for Retry {
         }
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        // Tried again by `put_new`.
+        self.inner.prepare(name)
+    }
+
     fn make_durable(&self, name: &str) -> Result<(), Error> {
         self.run("sync", name, || self.inner.make_durable(name))
     }

@@ -60,23 +60,26 @@ pub fn object_name(repo: &Unlocked, system: u64, file: &str) -> String {
 /// Stores a file, unless one of its name is there. Durable when it returns, also if it was there.
 ///
 /// A server asks again after a crash, so that is asked first where it costs a system call, and during the
-/// compression where it costs a round trip.
+/// compression where it costs a round trip. The object's folder is made durable meanwhile, too.
 pub fn put(repo: &Unlocked, file: &WalFile<'_>) -> Result<Put, Error> {
     may_write(repo)?;
     let id = repo.keys().chunk_id(ChunkKind::Data, file.bytes);
     let name = object_name(repo, file.system, file.name);
-    let look = || look(repo, &name);
-    let make = || build(repo.keys(), repo.random(), repo.clock().now(), file, id);
-    let (there, built) = match repo.backend().is_local() {
-        true => match look() {
-            Some(there) => (Some(there), Vec::new()),
-            None => (None, make()?),
-        },
-        false => std::thread::scope(|scope| {
-            let looking = scope.spawn(look);
-            make().map(|built| (looking.join().ok().flatten(), built))
-        })?,
-    };
+    let is_local = repo.backend().is_local();
+    let mut there = is_local.then(|| look(repo, &name)).flatten();
+    let mut built = Vec::new();
+    if there.is_none() {
+        built = std::thread::scope(|scope| {
+            // What is wrong with the folder shows when the object is created.
+            let preparing = scope.spawn(|| repo.backend().prepare(&name).is_ok());
+            let looking = (!is_local).then(|| scope.spawn(|| look(repo, &name)));
+            let built = build(repo.keys(), repo.random(), repo.clock().now(), file, id);
+            there = looking.and_then(|looking| looking.join().ok()).flatten();
+            // Two at once would each make what they find missing.
+            let _ = preparing.join();
+            built
+        })?;
+    }
     if let Some(there) = there {
         return compare(repo, file, id, there, &name);
     }

@@ -498,6 +498,13 @@ impl Backend for Sftp {
         })
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        name::check("create", name, &self.location())?;
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let made = self.session().and_then(|session| self.make_folder(&session, folder));
+        made.map_err(|failed| self.fail("create", name, failed))
+    }
+
     fn make_durable(&self, name: &str) -> Result<(), Error> {
         name::check("sync", name, &self.location())?;
         let sync = || {
