@@ -65,7 +65,7 @@
 //! of it where the node stands are found again ([`vfs::Folder`]).
 //!
 //! A file of *WAL* goes neither way: [`ops::wal`] checks whose it is, and [`repo::wal`] makes one object of it, with one
-//! request, in a repository that was unlocked without its index ([`repo::Unlocked`]); a server waits for each.
+//! request once it has looked whether it is there, in a repository that was unlocked without its index ([`repo::Unlocked`]); a server waits for each.
 //!
 //! # Where this departs from the first design
 //!

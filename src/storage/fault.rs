@@ -341,6 +341,17 @@ impl Backend for Fault {
         self.call(Op::Put, "create", name, || self.inner.put_new(name, bytes))
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        match self.has_crashed() {
+            true => Err(self.error(ErrorKind::Other, "create", name, "the machine has died")),
+            false => self.inner.prepare(name),
+        }
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        self.call(Op::MakeDurable, "sync", name, || self.inner.make_durable(name))
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         // One request brings a thousand names of some hundred bytes, as S3 does it.
         let mut entries = 0usize;

@@ -134,6 +134,14 @@ impl Backend for Limit {
         self.inner.put_new(name, bytes)
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        self.inner.prepare(name)
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        self.inner.make_durable(name)
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         self.inner.list(prefix, each)
     }

@@ -119,10 +119,15 @@ impl Local {
         self.durable_folders.lock().unwrap_or_else(PoisonError::into_inner).contains(folder)
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+    /// The folder of the object `name`, and what it is called there.
+    fn folder_of<'n>(&self, name: &'n str) -> io::Result<(OwnedFd, &'n str)> {
         let (folder, file_name) = name.rsplit_once('/').unwrap_or(("", name));
         let root = self.make_root()?;
-        let folder = self.make_folder(root, folder)?;
+        Ok((self.make_folder(root, folder)?, file_name))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Created> {
+        let (folder, file_name) = self.folder_of(name)?;
         // The common case for content-addressed objects that a lost run has stored already.
         if let Some(there) = open_existing(&folder, file_name)? {
             return self.confirm(&folder, there, bytes);
@@ -152,6 +157,20 @@ impl Local {
         sync(&there)?;
         sync_folder(folder)?;
         Ok(Created::Done)
+    }
+
+    fn sync_existing(&self, name: &str) -> io::Result<()> {
+        let (folder, file_name) = self.folder_of(name)?;
+        sync(open_existing(&folder, file_name)?.ok_or(Errno::NOENT)?)?;
+        sync_folder(&folder)
+    }
+
+    /// Fails if nothing may be written any more.
+    fn check_syncs(&self, action: &'static str, name: &str) -> Result<(), Error> {
+        match self.failed_sync.get() {
+            Some(reason) => Err(Error::new(ErrorKind::Other, action, name, self.location(), reason)),
+            None => Ok(()),
+        }
     }
 
     fn open_object(&self, action: &'static str, name: &str) -> Result<(File, u64), Error> {
@@ -287,19 +306,31 @@ impl Backend for Local {
 
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         name::check("create", name, &self.location())?;
-        let fail = |kind, reason: &str| Err(Error::new(kind, "create", name, self.location(), reason));
-        if let Some(reason) = self.failed_sync.get() {
-            return fail(ErrorKind::Other, reason);
-        }
+        self.check_syncs("create", name)?;
         match self.create(name, bytes) {
             Ok(Created::Done) => Ok(()),
             Ok(Created::Differs) => Err(Error::exists(name, self.location())),
             Err(error) => match self.io_error("create", name, &error) {
                 // A missing folder is no missing object: nothing was asked to be there.
-                error if error.kind == ErrorKind::NotFound => fail(ErrorKind::Other, "its folder is missing"),
+                error if error.kind == ErrorKind::NotFound => {
+                    let reason = "its folder is missing";
+                    Err(Error::new(ErrorKind::Other, "create", name, self.location(), reason))
+                }
                 error => Err(error),
             },
         }
+    }
+
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        name::check("create", name, &self.location())?;
+        self.check_syncs("create", name)?;
+        self.folder_of(name).map(drop).map_err(|error| self.io_error("create", name, &error))
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        name::check("sync", name, &self.location())?;
+        self.check_syncs("sync", name)?;
+        self.sync_existing(name).map_err(|error| self.io_error("sync", name, &error))
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {

@@ -53,6 +53,14 @@ impl<B: Deref<Target: Backend> + Send + Sync + Debug> Backend for LookFirst<B> {
         }
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        self.inner.prepare(name)
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        self.inner.make_durable(name)
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         self.inner.list(prefix, each)
     }

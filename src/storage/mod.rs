@@ -81,6 +81,18 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Creates the object, durably. [`ErrorKind::Exists`] if the name is taken by other bytes;
     /// success if it is taken by these very bytes and `name` was ours to make (a lost reply).
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<(), Error>;
+    /// Does what can be done for the creation of an object before its bytes are known, such as making its folder
+    /// durable; for whoever has something else to do meanwhile. Nothing needs it: `put_new` does the same.
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        let _ = name;
+        Ok(())
+    }
+    /// Makes sure that an object that is there is durable, whoever made it: they may have died in between, or be
+    /// at it still. [`ErrorKind::NotFound`] if it is not there. Nothing to do where whatever can be seen is durable.
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        let _ = name;
+        Ok(())
+    }
     /// Calls `each` for every object below `prefix` (a folder, such as `data/` or `` for all), in no order.
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error>;
     /// Size in bytes, or `None` if there is no such object.

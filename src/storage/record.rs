@@ -18,6 +18,8 @@ pub enum Op {
     GetRange,
     /// [`Backend::put_new`].
     Put,
+    /// [`Backend::make_durable`].
+    MakeDurable,
     /// [`Backend::list`].
     List,
     /// [`Backend::stat`].
@@ -141,6 +143,14 @@ impl Backend for Record {
 
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.note(Op::Put, name, self.inner.put_new(name, bytes), |()| bytes.len() as u64)
+    }
+
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        self.inner.prepare(name)
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        self.note(Op::MakeDurable, name, self.inner.make_durable(name), |()| 0)
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {

@@ -125,6 +125,15 @@ impl Backend for Retry {
         }
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        // Tried again by `put_new`.
+        self.inner.prepare(name)
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        self.run("sync", name, || self.inner.make_durable(name))
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         // Handed on only when complete, as a second attempt begins from the start.
         let mut entries = Vec::new();

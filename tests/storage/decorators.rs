@@ -59,7 +59,8 @@ fn looking_first_conforms_and_says_so() {
 fn temporary_failures_are_tried_again() {
     let Tower { fault, record, retry, told, .. } = tower();
     retry.put_new("x", b"bytes").unwrap();
-    for op in [Op::Get, Op::GetRange, Op::Put, Op::List, Op::Stat, Op::Delete] {
+    let all = [Op::Get, Op::GetRange, Op::Put, Op::MakeDurable, Op::List, Op::Stat, Op::Delete];
+    for op in all {
         fault.add(Rule::on(op, Effect::Fail(ErrorKind::Temporary)).times(2));
     }
     record.clear();
@@ -68,14 +69,15 @@ fn temporary_failures_are_tried_again() {
     retry.get_range("x", 1..3, &mut part).unwrap();
     assert_eq!(part, b"keptyt");
     retry.put_new("y", b"more").unwrap();
+    retry.make_durable("y").unwrap();
     assert_eq!(listed(&retry, "").len(), 2);
     assert_eq!(retry.stat("x").unwrap(), Some(5));
     retry.delete("x").unwrap();
-    for op in [Op::Get, Op::GetRange, Op::Put, Op::List, Op::Stat, Op::Delete] {
+    for op in all {
         assert_eq!(record.total(op).calls, 3, "{op:?}");
     }
     let lines = told.lines();
-    assert_eq!(lines.len(), 12);
+    assert_eq!(lines.len(), 14);
     assert!(lines[0].contains("trying again in") && lines[0].contains("cannot read x"), "{}", lines[0]);
 }
 

@@ -217,7 +217,14 @@ fn everything_is_synced_before_it_counts() {
         "fsync ROOT/repo/data",
     ];
     assert_eq!(calls("local::stores_one_object"), again);
+    assert_eq!(calls("local::makes_one_object_durable"), again);
     assert_eq!(calls("local::deletes_one_object"), ["unlinkat ROOT/repo/data x", "fsync ROOT/repo/data"]);
+}
+
+#[test]
+#[ignore = "traced by another test, in a process of its own"]
+fn makes_one_object_durable() {
+    open(&Path::new(&std::env::var_os("ROOT").unwrap()).join("repo")).make_durable("data/x").unwrap();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Programs that are killed at a moment of the test's choice.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Long enough for a busy machine; what needs it never comes.
@@ -24,4 +25,23 @@ pub fn kill_when(command: &mut Command, mut reached: impl FnMut() -> bool) -> bo
     let _ = child.kill();
     child.wait().unwrap();
     !ended
+}
+
+/// Makes of `strace`, which starts that program as whoever should run `command`, one that runs `command` until one of
+/// its threads makes the system call `call` for the `n`-th time. It dies there, and the call has no effect.
+pub fn dying_at(mut strace: Command, command: &Command, call: &str, n: u32) -> Command {
+    strace.env_clear();
+    for (name, value) in command.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
+    command.get_current_dir().map(|dir| strace.current_dir(dir));
+    strace.args(["--follow-forks", "--quiet=all", "--output=/dev/null"]);
+    strace.arg(format!("--trace={call}")).arg(format!("--inject={call}:signal=KILL:when={n}"));
+    strace.arg(command.get_program()).args(command.get_args());
+    strace
+}
+
+/// Whether a program that [`dying_at`] made has died where it should.
+pub fn has_died(status: ExitStatus) -> bool {
+    status.signal() == Some(9)
 }

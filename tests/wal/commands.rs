@@ -26,7 +26,7 @@ impl Place {
         Place { sandbox, data }
     }
 
-    fn program(&self, args: &[&str]) -> Command {
+    pub fn program(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.program();
         command.current_dir(&self.data).args(args);
         command
@@ -52,7 +52,7 @@ impl Place {
         self.run(&[&["wal", "fetch", &text, "pg_wal/RECOVERYXLOG"][..], more].concat())
     }
 
-    fn fetched(&self) -> Vec<u8> {
+    pub fn fetched(&self) -> Vec<u8> {
         let path = self.data.join("pg_wal/RECOVERYXLOG");
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(path).unwrap();
@@ -71,7 +71,7 @@ impl Place {
         found
     }
 
-    fn ahead(&self) -> PathBuf {
+    pub fn ahead(&self) -> PathBuf {
         self.data.join("pg_wal/.kamba-vault-prefetch")
     }
 
@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// Names in the folder of what was fetched ahead, without the marks of the repository.
-    fn fetched_ahead(&self) -> Vec<String> {
+    pub fn fetched_ahead(&self) -> Vec<String> {
         let entries = fs::read_dir(self.ahead()).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().into_string().unwrap());
         let whole = names.filter(|name| !name.ends_with(".part"));
@@ -95,7 +95,7 @@ impl Place {
 
 /// Ended well, without a word.
 #[track_caller]
-fn quiet(run: &Run) {
+pub fn quiet(run: &Run) {
     assert_eq!((run.status, &run.stdout[..], run.stderr.as_str()), (0, &b""[..], ""), "{run:?}");
 }
 
@@ -372,6 +372,43 @@ fn what_follows_is_fetched_ahead_and_moved() {
     }
     assert_eq!(place.run(&["wal", "fetch", "00000002.history", "pg_wal/RECOVERYHISTORY"]).status, 1);
     wait_until("the end of the folder", || !place.ahead().exists());
+}
+
+#[test]
+fn what_a_recovery_did_not_need_is_removed_when_the_server_archives_again() {
+    let place = Place::new();
+    place.push_segments(0..4);
+    let path = format!("pg_wal/{}", name(1, 3));
+    let begin = || {
+        quiet(&place.fetch(0, &["--prefetch=4"]));
+        wait_until("what follows", || place.fetched_ahead().len() == 3);
+        wait_until("the end of who fetches ahead", || place.nobody_fetches_ahead());
+    };
+    begin();
+    // A standby may push, too, and still needs them.
+    for signal in ["recovery.signal", "standby.signal"] {
+        fs::write(place.data.join(signal), "").unwrap();
+        quiet(&place.run(&["wal", "push", &path]));
+        assert_eq!(place.fetched_ahead().len(), 3, "{signal}");
+        fs::remove_file(place.data.join(signal)).unwrap();
+    }
+    quiet(&place.run(&["wal", "push", &path]));
+    assert!(!place.ahead().exists());
+    // Not beside what is no server's folder.
+    begin();
+    fs::rename(place.data.join("global"), place.data.join("other")).unwrap();
+    quiet(&place.run(&["wal", "push", &path]));
+    assert_eq!(place.fetched_ahead().len(), 3);
+}
+
+#[test]
+fn a_process_that_begins_after_recovery_has_ended_fetches_nothing() {
+    let place = Place::new();
+    place.push_segments(0..4);
+    let text = name(1, 0).to_string();
+    let ahead = format!("--ahead={}", 1 << 20);
+    quiet(&place.run(&["wal", "fetch", &ahead, &text, "pg_wal/RECOVERYXLOG"]));
+    assert!(!place.ahead().exists(), "who started it had made the folder, and it is gone");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::cli::commands::{wal_receive, wal_status};
 use crate::cli::context::Context;
 use crate::cli::env;
 use crate::cli::exit::{Done, Failure};
-use crate::ops::wal::ahead::Ahead;
+use crate::ops::wal::ahead::{Ahead, clear_after_recovery};
 use crate::ops::wal::batch::{Notes, push_batch};
 use crate::ops::wal::fetch::{Fetched, fetch};
 use crate::postgres::wal::owner::Owner;
@@ -129,6 +129,7 @@ pub fn run(args: &WalArgs, context: &Context) -> Result<Done, Failure> {
 
 fn run_push(args: &PushArgs, context: &Context) -> Result<Done, Failure> {
     let settings = context.settings()?;
+    args.paths.iter().take(1).for_each(|path| clear_after_recovery(path));
     let more = if args.paths.len() == 1 { usize::from(args.batch) - 1 } else { 0 };
     let notes = match (&args.paths[..], &settings.cache_dir) {
         ([path], Some(cache)) if more > 0 => Notes::new(cache, &settings.url, path),
@@ -210,6 +211,9 @@ fn start_ahead(ahead: &Ahead, name: SegmentName, size: SegmentSize, count: usize
         return;
     }
     let Ok(program) = context.environment.program() else { return };
+    if !ahead.prepare() {
+        return;
+    }
     let mut command = Command::new(program);
     let mut arguments = env::arguments().into_iter().skip(1);
     // Right after the verb: what follows may stand behind a `--`.

@@ -6,15 +6,19 @@
 //! One such process works in a folder at a time: it holds a lock there. Whole segments stand under
 //! their names there, with a mark of the repository they came from; while one is written it is called
 //! `….part`. Segments that recovery has gone past are removed by the next call, and all of them when the
-//! repository has no more: then recovery is at its end. The folder is a convenience: whatever is wrong with
-//! it, the segment comes from the repository.
+//! repository has no more: then recovery is at its end. One that ended earlier, at its target, leaves some: the first
+//! file that the server pushes then removes them. The folder is a convenience: whatever is wrong with it, the segment
+//! comes from the repository.
+//!
+//! Who starts the process makes the folder, and the process does not: it may begin only after all was removed again,
+//! and would leave what nobody asks for.
 //!
 //! Nothing is synced here. After the machine failed, a file may have its length and not its content, which the
 //! server would take for the end of the WAL; so the mark names this start of the machine, too, and what an
 //! earlier one left is not used.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +31,7 @@ use crate::ops::Error;
 use crate::ops::wal::course::Course;
 use crate::ops::wal::fetch;
 use crate::postgres::wal::header::LONG_HEADER_LEN;
+use crate::postgres::wal::owner::{Owner, data_folder};
 use crate::postgres::wal::{SegmentHeader, SegmentName, SegmentSize, WalName};
 use crate::repo::Unlocked;
 
@@ -46,13 +51,19 @@ const AT_ONCE_MIN: u64 = 2;
 const AT_ONCE_MAX: u64 = 4;
 /// Bytes of segments that are fetched at once, unless a single one has more: each takes its stored length.
 const AT_ONCE_BYTES: u64 = 256 << 20;
+/// What a server has in its data folder while it recovers, or is to.
+const SIGNALS: [&str; 2] = ["recovery.signal", "standby.signal"];
 /// Where Linux tells one start of the machine from another (`random(4)`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// How often a wait for a segment that is on its way looks again, and one for how far recovery has come.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How often a wait for a segment that is on its way looks again: recovery stands still meanwhile.
+const WAIT_EVERY: Duration = Duration::from_micros(250);
+/// Looks of such a wait after which it also looks whether whoever fetches is still there, which costs more.
+const WAITS: u32 = 16;
+/// How often the process looks how far recovery has come. It is some segments ahead.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// After so many looks in vain, with nothing to fetch, the process ends: about a second. The next call starts
 /// another.
-const LOOKS_MAX: u32 = 1000;
+const LOOKS_MAX: u32 = 500;
 
 /// A folder of segments that were fetched ahead.
 #[derive(Clone, Debug)]
@@ -71,11 +82,10 @@ impl Ahead {
     }
 
     fn of_boot(target: &Path, location: &str, boot: &str) -> Self {
-        let parent = target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut hasher = blake3::Hasher::new();
         hasher.update(boot.as_bytes()).update(&[0]).update(location.as_bytes());
         let mark = hex(&hasher.finalize().as_bytes()[..8]);
-        Ahead { folder: parent.unwrap_or(Path::new(".")).join(FOLDER), mark }
+        Ahead { folder: folder_beside(target), mark }
     }
 
     fn path(&self, name: SegmentName) -> PathBuf {
@@ -95,9 +105,15 @@ impl Ahead {
         target: &Path,
         cancel: &Cancel,
     ) -> Option<SegmentSize> {
-        let path = self.path(name);
-        while !path.exists() && self.part(name).exists() && self.is_busy() && !cancel.is_cancelled() {
-            std::thread::sleep(LOOK_EVERY);
+        let (path, part) = (self.path(name), self.part(name));
+        for look in 0u32.. {
+            if path.exists() || !part.exists() || cancel.is_cancelled() {
+                break;
+            }
+            if look % WAITS == 0 && !self.is_busy() {
+                break;
+            }
+            std::thread::sleep(WAIT_EVERY);
         }
         let Some(size) = self.whole(&path, name, system) else {
             // Not there, or not what it should be.
@@ -159,9 +175,17 @@ impl Ahead {
         }
     }
 
+    /// Makes the folder, for a process that is to be started; `false` if it cannot be made.
+    pub fn prepare(&self) -> bool {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        // A wish that was meant for an earlier process.
+        let _ = fs::remove_file(self.folder.join(STOP));
+        made.is_ok()
+    }
+
     /// Fetches the `count` segments after `name`, and after whichever is asked for meanwhile, until the
-    /// repository has no more or nothing is asked for any more. Does nothing if somebody else is at it. To be
-    /// called by a process of its own.
+    /// repository has no more or nothing is asked for any more. Does nothing if somebody else is at it, or if the
+    /// folder was removed since it was made. To be called by a process of its own.
     pub fn run(
         &self,
         repo: &Unlocked,
@@ -173,15 +197,15 @@ impl Ahead {
     ) -> Result<(), Error> {
         let fail = |source| Error::Output { what: self.folder.display().to_string(), source };
         let Some(course) = Course::new(name, size, count) else { return Ok(()) };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(fail)?;
-        let meta = fs::symlink_metadata(&self.folder).map_err(fail)?;
+        let meta = match fs::symlink_metadata(&self.folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            meta => meta.map_err(fail)?,
+        };
         if !meta.is_dir() || meta.mode() & 0o077 != 0 {
             return Ok(());
         }
         let Some(_lock) = self.lock() else { return Ok(()) };
-        // What an earlier process left when it was killed, and a wish that was meant for it.
-        let _ = fs::remove_file(self.folder.join(STOP));
+        // What an earlier process left when it was killed.
         for path in self.files().filter(|path| path.to_string_lossy().ends_with(PART)) {
             let _ = fs::remove_file(path);
         }
@@ -276,6 +300,25 @@ impl Ahead {
     fn remove(&self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Removes what was fetched ahead beside `pushed`, a file of `pg_wal` that a server pushes, if that server does not
+/// recover any more: as a standby it pushes all the same at times.
+pub fn clear_after_recovery(pushed: &Path) {
+    let ahead = Ahead { folder: folder_beside(pushed), mark: String::new() };
+    if !ahead.folder.exists() || Owner::of_file(pushed).system.is_none() {
+        return;
+    }
+    let data = data_folder(pushed);
+    if !SIGNALS.iter().any(|signal| data.join(signal).try_exists().unwrap_or(true)) {
+        ahead.clear();
+    }
+}
+
+/// The folder beside `target`.
+fn folder_beside(target: &Path) -> PathBuf {
+    let parent = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).join(FOLDER)
 }
 
 /// How many segments are fetched at once: one by each core, within limits.

@@ -21,7 +21,7 @@ use crate::base::limits::WAL_OBJECT_MAX;
 use crate::format::name::{CONFIG, wal_name};
 use crate::format::wal::{HEAD_LEN, WalBody};
 use crate::repo::{Error, Unlocked};
-use crate::storage::{self, ErrorKind};
+use crate::storage::ErrorKind;
 
 /// A file to store.
 #[derive(Clone, Copy, Debug)]
@@ -57,17 +57,48 @@ pub fn object_name(repo: &Unlocked, system: u64, file: &str) -> String {
     wal_name(&repo.keys().wal_id(system, file))
 }
 
-/// Stores a file, unless one of its name is there. Durable when it returns.
+/// Stores a file, unless one of its name is there. Durable when it returns, also if it was there.
+///
+/// A server asks again after a crash, so that is asked first where it costs a system call, and during the
+/// compression where it costs a round trip. The object's folder is made durable meanwhile, too.
 pub fn put(repo: &Unlocked, file: &WalFile<'_>) -> Result<Put, Error> {
     may_write(repo)?;
     let id = repo.keys().chunk_id(ChunkKind::Data, file.bytes);
-    let built = build(repo.keys(), repo.random(), repo.clock().now(), file, id)?;
     let name = object_name(repo, file.system, file.name);
+    let is_local = repo.backend().is_local();
+    let mut there = is_local.then(|| look(repo, &name)).flatten();
+    let mut built = Vec::new();
+    if there.is_none() {
+        built = std::thread::scope(|scope| {
+            // What is wrong with the folder shows when the object is created.
+            let preparing = scope.spawn(|| repo.backend().prepare(&name).is_ok());
+            let looking = (!is_local).then(|| scope.spawn(|| look(repo, &name)));
+            let built = build(repo.keys(), repo.random(), repo.clock().now(), file, id);
+            there = looking.and_then(|looking| looking.join().ok()).flatten();
+            // Two at once would each make what they find missing.
+            let _ = preparing.join();
+            built
+        })?;
+    }
+    if let Some(there) = there {
+        return compare(repo, file, id, there, &name);
+    }
     match repo.backend().put_new(&name, &built) {
         Ok(()) => Ok(Put::New { stored: built.len() as u64 }),
-        Err(e) if e.kind == ErrorKind::Exists => compare(repo, file, id, e),
+        Err(e) if e.kind == ErrorKind::Exists => match describe(repo, file.system, file.name)? {
+            Some(there) => compare(repo, file, id, there, &name),
+            // It was taken and is not there: somebody removes objects meanwhile.
+            None => Err(e.into()),
+        },
         Err(e) => Err(e.into()),
     }
+}
+
+/// What stands at `name`, as far as that can be told. Whatever is wrong shows when it is created.
+fn look(repo: &Unlocked, name: &str) -> Option<WalBody> {
+    let mut head = Vec::with_capacity(HEAD_LEN);
+    repo.backend().get_range(name, 0..HEAD_LEN as u64, &mut head).ok()?;
+    open_head(repo, name, &head).ok().map(|head| head.body)
 }
 
 /// Fails unless this program, with this key, may add WAL here. Unlike `may_write` of a repository it
@@ -77,14 +108,20 @@ fn may_write(repo: &Unlocked) -> Result<(), Error> {
     repo.signers().may_sign(&repo.keys().signer().id())
 }
 
-/// Whether what stands at the file's name is the file.
-fn compare(repo: &Unlocked, file: &WalFile<'_>, id: ChunkId, taken: storage::Error) -> Result<Put, Error> {
-    match describe(repo, file.system, file.name)? {
-        Some(there) if there.id == id && there.len == file.bytes.len() as u64 => Ok(Put::Same),
-        Some(there) => Ok(Put::Different(Box::new(there))),
-        // It was taken and is not there: somebody removes objects meanwhile.
-        None => Err(taken.into()),
+/// Whether `there`, which stands at the file's `name`, is the file. Then it is durable, too: whoever pushed it
+/// may have died before it was, and a server forgets a file that it was told is stored.
+fn compare(
+    repo: &Unlocked,
+    file: &WalFile<'_>,
+    id: ChunkId,
+    there: WalBody,
+    name: &str,
+) -> Result<Put, Error> {
+    if there.id != id || there.len != file.bytes.len() as u64 {
+        return Ok(Put::Different(Box::new(there)));
     }
+    repo.backend().make_durable(name)?;
+    Ok(Put::Same)
 }
 
 /// Fetches a file, every byte verified; `None` if the repository has none of this name. The repository was

@@ -94,7 +94,7 @@ impl Spool {
     /// The spool in `dir`, which is made if need be, and for this process alone until it is dropped. One that
     /// another key writes is refused: what it holds cannot be opened, and would pass for torn.
     pub fn open(repo: &Unlocked, dir: &Path) -> Result<Self, Error> {
-        make_private_dir(dir).map_err(failed(dir))?;
+        make_private_dir(dir).and_then(|()| sync_above(dir)).map_err(failed(dir))?;
         let path = dir.join(LOCK);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
@@ -132,7 +132,8 @@ impl Spool {
         Ok(SpoolFile { file, path, name: name.to_owned(), len: 0, sealed: Vec::new() })
     }
 
-    /// Goes on with a file: what a crash left of its last frame is cut off.
+    /// Goes on with a file: what a crash left of its last frame is cut off. Its entry is durable then, too: whoever
+    /// began it may not have come to that.
     pub fn resume(&self, repo: &Unlocked, name: &str) -> Result<SpoolFile, Error> {
         let path = self.dir.join(name);
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed(&path))?;
@@ -146,7 +147,8 @@ impl Spool {
             if good == 0 {
                 file.write_all_at(MAGIC, 0)?;
             }
-            file.sync_all()
+            file.sync_all()?;
+            File::open(&self.dir)?.sync_all()
         };
         cut().map_err(failed(&path))?;
         let append = OpenOptions::new().append(true).open(&path).map_err(failed(&path))?;
@@ -171,6 +173,21 @@ impl Spool {
         let path = self.dir.join(name);
         fs::remove_file(&path).map_err(failed(&path))
     }
+}
+
+/// Makes the entries of `dir` and of the folders above it durable, whoever made those. Where that is not ours to do,
+/// they were there before us.
+fn sync_above(dir: &Path) -> io::Result<()> {
+    let dir = fs::canonicalize(dir)?;
+    for above in dir.ancestors().skip(1) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            Err(e) if !matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) => {
+                return Err(e);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Notes whose a new spool is; refuses one that is somebody else's.

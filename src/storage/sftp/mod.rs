@@ -498,6 +498,26 @@ impl Backend for Sftp {
         })
     }
 
+    fn prepare(&self, name: &str) -> Result<(), Error> {
+        name::check("create", name, &self.location())?;
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let made = self.session().and_then(|session| self.make_folder(&session, folder));
+        made.map_err(|failed| self.fail("create", name, failed))
+    }
+
+    fn make_durable(&self, name: &str) -> Result<(), Error> {
+        name::check("sync", name, &self.location())?;
+        let sync = || {
+            let session = self.session()?;
+            let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            // Whoever made the folder may not have come to sync its entry.
+            self.make_folder(&session, folder)?;
+            self.sync_existing(&session, name)?;
+            self.sync_folder(&session, &self.path(folder))
+        };
+        sync().map_err(|failed| self.fail("sync", name, failed))
+    }
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         name::check_prefix(prefix, &self.location())?;
         let mut list = || {
