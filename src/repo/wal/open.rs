@@ -87,22 +87,17 @@ pub(super) fn open_in_pieces<E: From<Error>>(
     object: &[u8],
     each: TakePiece<'_, E>,
 ) -> Result<WalBody, E> {
-    let (head, key, mut rest) = parts(repo, name, file, object)?;
+    let (head, key, frames) = parts(repo, name, file, object)?;
     let (mut hasher, mut scratch) = (repo.keys().chunk_hasher(ChunkKind::Data), Scratch::default());
     // Within its limit, or the description would not have been read (I-9).
     let mut plain = vec![0; head.body.frame_len as usize];
-    for (number, frame) in head.body.frames.iter().enumerate() {
-        let range = head.body.plain_range(number);
-        let split = rest.split_at_checked(frame.stored_len as usize);
-        let (sealed, after) = split.ok_or_else(|| damaged(name, file, "a frame is cut off"))?;
+    let failed = |reason: String| damaged(name, file, reason);
+    for frame in split(&head.body, frames).map_err(failed)? {
+        let range = head.body.plain_range(frame.number);
         let out = plain.get_mut(..(range.end - range.start) as usize).unwrap_or_default();
-        let place =
-            Place { header: &head.header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
-        let opened = scratch.open(&key, place, frame.coding, sealed, out);
-        opened.map_err(|reason| damaged(name, file, format!("frame {number}: {reason}")))?;
+        scratch.frame(&key, &head.header, &frame, out).map_err(failed)?;
         hasher.update(out);
         each(out)?;
-        rest = after;
     }
     let mut zeros = head.body.zeros;
     while zeros > 0 {
@@ -156,33 +151,63 @@ fn of_file(error: Error, name: &str, file: &str) -> Error {
 }
 
 /// The file that the frames and the zeros after them are.
-pub(super) fn open_frames(
+fn open_frames(key: &AeadKey, header: &[u8; 64], body: &WalBody, frames: &[u8]) -> Result<Vec<u8>, String> {
+    // Within its limit, or the description would not have been read (I-9).
+    let mut plain = vec![0; usize::try_from(body.len).map_err(|e| e.to_string())?];
+    let framed = plain.get_mut(..body.framed_len() as usize).ok_or(TOO_MANY)?;
+    let sealed = split(body, frames)?;
+    let jobs: Vec<_> = sealed.into_iter().zip(framed.chunks_mut(body.frame_len as usize)).collect();
+    jobs.into_par_iter().try_for_each_init(Scratch::default, |scratch, (frame, out)| {
+        scratch.frame(key, header, &frame, out)
+    })?;
+    Ok(plain)
+}
+
+/// Whether the frames and the zeros after them are `plain`. Takes the memory of a few frames.
+pub(super) fn check_frames(
     key: &AeadKey,
     header: &[u8; 64],
     body: &WalBody,
     frames: &[u8],
-) -> Result<Vec<u8>, String> {
-    // Within its limit, or the description would not have been read (I-9).
-    let mut plain = vec![0; usize::try_from(body.len).map_err(|e| e.to_string())?];
+    plain: &[u8],
+) -> Result<(), String> {
+    let (framed, zeros) = plain.split_at_checked(body.framed_len() as usize).ok_or(TOO_MANY)?;
+    if plain.len() as u64 != body.len || zeros.iter().any(|byte| *byte != 0) {
+        return Err("its end is not the file's".into());
+    }
+    let sealed = split(body, frames)?;
+    let jobs: Vec<_> = sealed.into_iter().zip(framed.chunks(body.frame_len as usize)).collect();
+    let fresh = || (Scratch::default(), Vec::new());
+    jobs.into_par_iter().try_for_each_init(fresh, |(scratch, opened), (frame, want)| {
+        opened.resize(want.len(), 0);
+        scratch.frame(key, header, &frame, opened)?;
+        match opened == want {
+            true => Ok(()),
+            false => Err(format!("frame {} holds other bytes", frame.number)),
+        }
+    })
+}
+
+/// What is wrong with an object whose description contradicts itself.
+const TOO_MANY: &str = "it has more frames than bytes";
+
+/// A frame as it is stored.
+struct Sealed<'o> {
+    number: usize,
+    coding: Coding,
+    bytes: &'o [u8],
+}
+
+/// The frames, one by one.
+fn split<'o>(body: &WalBody, frames: &'o [u8]) -> Result<Vec<Sealed<'o>>, String> {
     let mut sealed = Vec::with_capacity(body.frames.len());
     let mut rest = frames;
     for (number, frame) in body.frames.iter().enumerate() {
-        let (own, after) = rest.split_at_checked(frame.stored_len as usize).ok_or("a frame is cut off")?;
-        sealed.push((number, frame.coding, own));
+        let (bytes, after) = rest.split_at_checked(frame.stored_len as usize).ok_or("a frame is cut off")?;
+        sealed.push(Sealed { number, coding: frame.coding, bytes });
         rest = after;
     }
-    let framed = plain.get_mut(..body.framed_len() as usize).ok_or("it has more frames than bytes")?;
-    let jobs: Vec<_> = sealed.into_iter().zip(framed.chunks_mut(body.frame_len as usize)).collect();
-    jobs.into_par_iter().try_for_each_init(
-        Scratch::default,
-        |scratch, ((number, coding, sealed), out)| {
-            let place = Place { header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
-            scratch
-                .open(key, place, coding, sealed, out)
-                .map_err(|reason| format!("frame {number}: {reason}"))
-        },
-    )?;
-    Ok(plain)
+    Ok(sealed)
 }
 
 /// What a thread keeps from frame to frame.
@@ -193,6 +218,19 @@ struct Scratch {
 }
 
 impl Scratch {
+    fn frame(
+        &mut self,
+        key: &AeadKey,
+        header: &[u8; 64],
+        frame: &Sealed<'_>,
+        out: &mut [u8],
+    ) -> Result<(), String> {
+        let number = frame.number;
+        let place = Place { header, domain: Domain::WalFrame, ordinal: number as u64, tail: b"" };
+        let opened = self.open(key, place, frame.coding, frame.bytes, out);
+        opened.map_err(|reason| format!("frame {number}: {reason}"))
+    }
+
     fn open(
         &mut self,
         key: &AeadKey,

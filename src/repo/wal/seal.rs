@@ -14,7 +14,7 @@ use crate::format::header::{Header, Kind};
 use crate::format::wal::{HEAD_LEN, WalBody, WalFrame, frame_len_for};
 use crate::repo::keys::Keys;
 use crate::repo::wal::WalFile;
-use crate::repo::wal::open::{open_frames, parse_head};
+use crate::repo::wal::open::{check_frames, parse_head};
 use crate::repo::{Error, objects};
 
 /// How hard frames are compressed: pushing keeps up with the server, and WAL is read back once if at all.
@@ -56,7 +56,7 @@ pub fn build(
     body.stored_hash = ObjectHash(crypto::hash(&object[HEAD_LEN..]));
     let head = seal_head(keys, &header, &wrapped, &body)?;
     object[..HEAD_LEN].copy_from_slice(&head);
-    verify(keys, &key, &header, &body, &object)?;
+    verify(keys, &key, &header, &body, &object, file.bytes)?;
     Ok(object)
 }
 
@@ -139,7 +139,14 @@ fn seal_head(
 }
 
 /// Opens the object as a reader would, but with the key at hand, which a writer cannot unwrap.
-fn verify(keys: &Keys, key: &AeadKey, header: &[u8; 64], body: &WalBody, object: &[u8]) -> Result<(), Error> {
+fn verify(
+    keys: &Keys,
+    key: &AeadKey,
+    header: &[u8; 64],
+    body: &WalBody,
+    object: &[u8],
+    plain: &[u8],
+) -> Result<(), Error> {
     let differs = |reason: &str| Error::SelfCheck { reason: reason.to_owned() };
     let (head, frames) = object.split_at_checked(HEAD_LEN).ok_or_else(|| differs("it has no head"))?;
     let own = crypto::Verifier::new(&keys.signer().public()).map_err(Error::crypto(NEW))?;
@@ -150,8 +157,9 @@ fn verify(keys: &Keys, key: &AeadKey, header: &[u8; 64], body: &WalBody, object:
     if read.body != *body || read.header != *header || crypto::hash(frames) != body.stored_hash.0 {
         return Err(differs("its head differs"));
     }
-    let plain = open_frames(key, header, body, frames).map_err(|reason| differs(&reason))?;
-    match keys.chunk_id(ChunkKind::Data, &plain) == body.id {
+    check_frames(key, header, body, frames, plain).map_err(|reason| differs(&reason))?;
+    // The id is of what the frames were just found to be: neither has changed since it was made.
+    match keys.chunk_id(ChunkKind::Data, plain) == body.id {
         true => Ok(()),
         false => Err(differs("its plaintext does not match its id")),
     }
@@ -159,7 +167,44 @@ fn verify(keys: &Keys, key: &AeadKey, header: &[u8; 64], body: &WalBody, object:
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::secret::Secret32;
+
+    #[test]
+    fn what_is_not_in_the_frames_is_found() {
+        let (key, header) = (AeadKey::new(&Secret32([7; 32])), [0; 64]);
+        let mut bytes: Vec<u8> =
+            (0..2_500_000u32).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+        bytes.truncate(2_500_000);
+        bytes.resize(3_000_000, 0);
+        let file = WalFile { system: 7, name: "x", bytes: &bytes, magic: None, segment_size: None };
+        let mut body = describe(&file, ChunkId([0; 32]), Timestamp(0));
+        let framed = body.framed_len() as usize;
+        let sealed = seal_frames(&key, &header, &bytes[..framed], body.frame_len).unwrap();
+        let mut frames = Vec::new();
+        for (bytes, coding) in sealed {
+            body.frames.push(WalFrame { stored_len: bytes.len() as u32, coding });
+            frames.extend_from_slice(&bytes);
+        }
+        let holds = |body: &WalBody, frames: &[u8], plain: &[u8]| {
+            check_frames(&key, &header, body, frames, plain).is_ok()
+        };
+        assert!(body.frames.len() == 3 && holds(&body, &frames, &bytes));
+        // In each frame, and in the zeros that none holds.
+        for at in [0, 1 << 20, framed - 1, framed, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(!holds(&body, &frames, &other), "byte {at}");
+        }
+        for at in [0, frames.len() / 2, frames.len() - 1] {
+            let mut other = frames.clone();
+            other[at] ^= 1;
+            assert!(!holds(&body, &other, &bytes), "stored byte {at}");
+        }
+        assert!(!holds(&body, &frames, &bytes[..framed]) && !holds(&body, &frames, &bytes[..framed - 1]));
+        assert!(!holds(&body, &frames[..frames.len() - 1], &bytes));
+    }
 
     #[test]
     fn zeros_at_the_end_are_counted_to_the_byte() {
