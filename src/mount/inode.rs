@@ -93,6 +93,20 @@ impl Inodes {
         number
     }
 
+    /// The number of `inode`, if the kernel was told of it: `wanted`, unless something else has that. Until this
+    /// too is forgotten once, the number stands for nothing else.
+    pub fn hold(&mut self, wanted: u64, inode: &Inode) -> Option<u64> {
+        let mut number = wanted.max(TOP + 1);
+        loop {
+            let record = self.records.get_mut(&number)?;
+            if is_same(&record.inode, inode) {
+                record.lookups += 1;
+                return Some(number);
+            }
+            number = number.wrapping_add(1).max(TOP + 1);
+        }
+    }
+
     /// Says that the kernel forgot `times` of the times that it was told of an inode.
     pub fn forget(&mut self, mut number: u64, times: u64) {
         let Some(record) = self.records.get_mut(&number) else { return };
