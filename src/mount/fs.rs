@@ -20,6 +20,7 @@ use crate::base::class::Class;
 use crate::mount::attr::{self, attr, file_type};
 use crate::mount::inode::What;
 use crate::mount::kept::Kept;
+use crate::mount::offset::{offset_after, place};
 use crate::mount::push::{Opening, Push};
 use crate::mount::tree::{Found, Stored, Thing, Tree};
 use crate::repo::Error;
@@ -277,19 +278,6 @@ impl Files {
         let xattrs = stored.item.meta().map_or(&[][..], |meta| &meta.xattrs);
         Ok(xattrs.iter().flat_map(|xattr| xattr.name.iter().copied().chain([0])).collect())
     }
-}
-
-/// The place of the entry that follows `offset`: page, and place there.
-fn place(offset: u64) -> (usize, usize) {
-    match (offset >> 32, offset & u64::from(u32::MAX)) {
-        (0, _) => (0, 0),
-        (page, next) => (page as usize - 1, next as usize),
-    }
-}
-
-/// The offset that follows the entry at a place. Those of the two dots are 1 and 2.
-fn offset_after(page: usize, at: usize) -> u64 {
-    ((page as u64 + 1) << 32) | (at as u64 + 1)
 }
 
 fn is_dots(name: &[u8]) -> bool {

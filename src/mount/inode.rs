@@ -157,6 +157,22 @@ pub fn number_of_links(root: u64, group: &[u8]) -> (u64, u64) {
     (number, link | 1)
 }
 
+/// The number that a child of `parent` should have, by its name and, if it has several, by what they have in
+/// common; and what its inode says.
+pub fn child_of(
+    root: u64,
+    parent: u64,
+    (name, group): (&[u8], Option<&[u8]>),
+    (page, at): (usize, usize),
+) -> (u64, Inode) {
+    let (wanted, link) = match group {
+        Some(group) => number_of_links(root, group),
+        None => (number_of(parent, name), 0),
+    };
+    let what = What::Child { root, page: page as u32, at: at as u32, link };
+    (wanted, Inode { parent, what })
+}
+
 fn hashed(kind: &[u8; 4], above: u64, name: &[u8]) -> (u64, u64) {
     let mut hasher = StreamHasher::plain();
     hasher.update(kind);

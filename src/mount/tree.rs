@@ -8,7 +8,7 @@ use crate::base::id::ChunkId;
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::mount::catalog::{Catalog, Known};
-use crate::mount::inode::{Inode, Inodes, TOP, What, number_of, number_of_links};
+use crate::mount::inode::{Inode, Inodes, TOP, What, child_of, number_of};
 use crate::mount::kept::Kept;
 use crate::mount::namespace::Spot;
 use crate::ops::snapshot::{PGDATA, TABLESPACES};
@@ -305,7 +305,7 @@ impl Tree {
         let root = self.root_of(parent);
         let children = nodes.iter().map(|(at, node)| {
             let names = (node.name.as_slice(), node.meta.link_group.as_deref());
-            child(root, parent, names, (page, *at))
+            child_of(root, parent, names, (page, *at))
         });
         let children: Vec<(u64, Inode)> = children.collect();
         let mut inodes = lock(&self.inodes);
@@ -373,7 +373,7 @@ impl Tree {
     /// Tells the kernel of a child in a snapshot.
     fn found(&self, parent: u64, folder: &Stored, item: Item, page: usize, at: usize) -> Found {
         let group = item.meta().and_then(|meta| meta.link_group.as_deref());
-        let (wanted, inode) = child(self.root_of(parent), parent, (item.name(), group), (page, at));
+        let (wanted, inode) = child_of(self.root_of(parent), parent, (item.name(), group), (page, at));
         let number = lock(&self.inodes).look_up(wanted, inode);
         let stored = Stored { known: folder.known.clone(), view: folder.view.clone(), item };
         Found { number, thing: Thing::Stored(stored) }
@@ -465,22 +465,6 @@ impl Tree {
         }
         Ok(page)
     }
-}
-
-/// The number that a child of `parent` should have, by its name and, if it has several, by what they have in
-/// common; and what its inode says.
-fn child(
-    root: u64,
-    parent: u64,
-    (name, group): (&[u8], Option<&[u8]>),
-    (page, at): (usize, usize),
-) -> (u64, Inode) {
-    let (wanted, link) = match group {
-        Some(group) => number_of_links(root, group),
-        None => (number_of(parent, name), 0),
-    };
-    let what = What::Child { root, page: page as u32, at: at as u32, link };
-    (wanted, Inode { parent, what })
 }
 
 /// What the view shows of a folder, and links that it has besides, ascending by name.
