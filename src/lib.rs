@@ -62,7 +62,8 @@
 //! that is known before the one asked for: a dump at a data block, whose object the recipe alone tells.
 //!
 //! `mount` answers the kernel from there: an inode is a few words, from which a folder's listing and the page
-//! of it where the node stands are found again ([`vfs::Folder`]).
+//! of it where the node stands are found again ([`vfs::Folder`]). Short files of a folder that is read in order
+//! are handed to the kernel before it asks.
 //!
 //! A file of *WAL* goes neither way: [`ops::wal`] checks whose it is, and [`repo::wal`] makes one object of it, with one
 //! request once it has looked whether it is there, in a repository that was unlocked without its index ([`repo::Unlocked`]); a server waits for each.

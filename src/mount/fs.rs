@@ -20,6 +20,8 @@ use crate::base::class::Class;
 use crate::mount::attr::{self, attr, file_type};
 use crate::mount::inode::What;
 use crate::mount::kept::Kept;
+use crate::mount::offset::{offset_after, place};
+use crate::mount::push::{Opening, Push};
 use crate::mount::tree::{Found, Stored, Thing, Tree};
 use crate::repo::Error;
 use crate::vfs::{OpenFile, ReadCache, Sought};
@@ -50,7 +52,8 @@ type Above = Arc<Vec<(String, What)>>;
 
 /// The file system.
 pub struct Files {
-    tree: Tree,
+    tree: Arc<Tree>,
+    push: Push,
     fallback: attr::Fallback,
     cache: Arc<ReadCache>,
     /// Whether the kernel is to judge by modes and ACLs who may read what.
@@ -72,7 +75,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Files {
     /// The file system that shows `tree`, with a cache for what is read.
     pub fn new(tree: Tree, fallback: attr::Fallback, cache: Arc<ReadCache>, judged: bool) -> Self {
+        let tree = Arc::new(tree);
         Files {
+            push: Push::new(tree.clone(), cache.clone()),
             tree,
             fallback,
             cache,
@@ -84,6 +89,11 @@ impl Files {
             handles: AtomicU64::new(1),
             said: Mutex::default(),
         }
+    }
+
+    /// The way to the kernel, to be opened when it is mounted.
+    pub fn opening(&self) -> Opening {
+        self.push.opening()
     }
 
     /// How long the kernel may believe what it is told of `thing` and its name.
@@ -270,19 +280,6 @@ impl Files {
     }
 }
 
-/// The place of the entry that follows `offset`: page, and place there.
-fn place(offset: u64) -> (usize, usize) {
-    match (offset >> 32, offset & u64::from(u32::MAX)) {
-        (0, _) => (0, 0),
-        (page, next) => (page as usize - 1, next as usize),
-    }
-}
-
-/// The offset that follows the entry at a place. Those of the two dots are 1 and 2.
-fn offset_after(page: usize, at: usize) -> u64 {
-    ((page as u64 + 1) << 32) | (at as u64 + 1)
-}
-
 fn is_dots(name: &[u8]) -> bool {
     matches!(name, b"." | b"..")
 }
@@ -360,6 +357,9 @@ impl Filesystem for Files {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if offset == 0 {
+            self.push.asked(number.0);
+        }
         ANSWER.with_borrow_mut(|bytes| {
             match self.read_file(number.0, handle, offset, len.min(READ_MAX), bytes) {
                 Ok(()) => reply.data(bytes),
@@ -424,14 +424,24 @@ impl Filesystem for Files {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let mut told = offset;
         let read = self.read_folder(number.0, handle, offset, &mut |after, found, name| {
             let attr = self.attr(found.number, &found.thing);
             let believed = self.believed(&found.thing, number.0);
             let name = OsStr::from_bytes(name);
-            !reply.add(INodeNo(found.number), after, name, &believed, &attr, Generation(0))
+            let full = reply.add(INodeNo(found.number), after, name, &believed, &attr, Generation(0));
+            if !full {
+                told = after;
+            }
+            !full
         });
         match read {
-            Ok(()) => reply.ok(),
+            Ok(()) => {
+                reply.ok();
+                if handle == NO_HANDLE {
+                    self.push.listed(number.0, place(told));
+                }
+            }
             Err(errno) => reply.error(errno),
         }
     }

@@ -93,6 +93,20 @@ impl Inodes {
         number
     }
 
+    /// The number of `inode`, if the kernel was told of it: `wanted`, unless something else has that. Until this
+    /// too is forgotten once, the number stands for nothing else.
+    pub fn hold(&mut self, wanted: u64, inode: &Inode) -> Option<u64> {
+        let mut number = wanted.max(TOP + 1);
+        loop {
+            let record = self.records.get_mut(&number)?;
+            if is_same(&record.inode, inode) {
+                record.lookups += 1;
+                return Some(number);
+            }
+            number = number.wrapping_add(1).max(TOP + 1);
+        }
+    }
+
     /// Says that the kernel forgot `times` of the times that it was told of an inode.
     pub fn forget(&mut self, mut number: u64, times: u64) {
         let Some(record) = self.records.get_mut(&number) else { return };
@@ -141,6 +155,22 @@ pub fn number_of(parent: u64, name: &[u8]) -> u64 {
 pub fn number_of_links(root: u64, group: &[u8]) -> (u64, u64) {
     let (number, link) = hashed(b"link", root, group);
     (number, link | 1)
+}
+
+/// The number that a child of `parent` should have, by its name and, if it has several, by what they have in
+/// common; and what its inode says.
+pub fn child_of(
+    root: u64,
+    parent: u64,
+    (name, group): (&[u8], Option<&[u8]>),
+    (page, at): (usize, usize),
+) -> (u64, Inode) {
+    let (wanted, link) = match group {
+        Some(group) => number_of_links(root, group),
+        None => (number_of(parent, name), 0),
+    };
+    let what = What::Child { root, page: page as u32, at: at as u32, link };
+    (wanted, Inode { parent, what })
 }
 
 fn hashed(kind: &[u8; 4], above: u64, name: &[u8]) -> (u64, u64) {

@@ -1,7 +1,8 @@
 //! Layer 6: the repository as a read-only file system, through FUSE. `catalog` knows the snapshots,
 //! `namespace` sorts them into folders, `inode` gives numbers, `tree` finds what they stand for,
-//! `fs` answers the kernel and `session` mounts and unmounts. Bytes come from [`crate::vfs`], verified
-//! (I-6); nothing here knows how they are stored.
+//! `offset` counts the entries of a folder, `walk` sees who reads folders in order, `push` hands the kernel
+//! what they read next, `fs` answers it and `session` mounts and unmounts. Bytes come from [`crate::vfs`],
+//! verified (I-6); nothing here knows how they are stored.
 
 mod attr;
 mod catalog;
@@ -10,8 +11,11 @@ mod fs;
 mod inode;
 mod kept;
 mod namespace;
+mod offset;
+mod push;
 mod session;
 mod tree;
+mod walk;
 
 use std::path::Path;
 use std::sync::Arc;

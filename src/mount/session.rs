@@ -108,7 +108,9 @@ pub fn start(files: Files, target: &Path, access: Access) -> Result<Mounted, Err
     config.n_threads = Some((cores * 2).max(THREADS_MIN));
     config.clone_fd = true;
     let refused = |source| Error::Refused { path: target.to_owned(), source };
+    let opening = files.opening();
     let session = Session::new(files, target, &config).and_then(Session::spawn).map_err(refused)?;
+    opening.open(session.notifier());
     Ok(Mounted { session, target: target.to_owned() })
 }
 

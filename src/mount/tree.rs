@@ -8,7 +8,7 @@ use crate::base::id::ChunkId;
 use crate::format::node::{FileMeta, Node, NodeType};
 use crate::format::root::SnapshotKind;
 use crate::mount::catalog::{Catalog, Known};
-use crate::mount::inode::{Inode, Inodes, TOP, What, number_of, number_of_links};
+use crate::mount::inode::{Inode, Inodes, TOP, What, child_of, number_of};
 use crate::mount::kept::Kept;
 use crate::mount::namespace::Spot;
 use crate::ops::look::{LINKS, tablespace_links};
@@ -274,6 +274,42 @@ impl Tree {
         lock(&self.inodes).forget(number, times);
     }
 
+    /// The same of many.
+    pub fn forget_all(&self, forgotten: impl Iterator<Item = (u64, u64)>) {
+        let mut inodes = lock(&self.inodes);
+        forgotten.for_each(|(number, times)| inodes.forget(number, times));
+    }
+
+    /// The folder that something in a snapshot was found in, and its place there.
+    pub fn spot_of(&self, number: u64) -> Option<(u64, (usize, usize))> {
+        let inode = lock(&self.inodes).get(number)?;
+        match inode.what {
+            What::Child { page, at, .. } => Some((inode.parent, (page as usize, at as usize))),
+            What::Spot(_) | What::Link(_) | What::Root(_) => None,
+        }
+    }
+
+    /// A page of a folder that is shown as it is stored, if it has that many.
+    pub fn page_of(&self, number: u64, page: usize) -> Result<Option<(Arc<View>, Page)>, Error> {
+        let Some(Thing::Stored(stored)) = self.thing(number)? else { return Ok(None) };
+        let Listed::Pages(folder) = self.listed(number)? else { return Ok(None) };
+        let found = self.page(&stored.view, &folder, page)?;
+        Ok(found.map(|page| (stored.view, page)))
+    }
+
+    /// The numbers of those nodes on a page of a folder that the kernel knows, which stand for nothing else
+    /// until each was forgotten once more.
+    pub fn hold(&self, parent: u64, page: usize, nodes: &[(usize, &Node)]) -> Vec<Option<u64>> {
+        let root = self.root_of(parent);
+        let children = nodes.iter().map(|(at, node)| {
+            let names = (node.name.as_slice(), node.meta.link_group.as_deref());
+            child_of(root, parent, names, (page, *at))
+        });
+        let children: Vec<(u64, Inode)> = children.collect();
+        let mut inodes = lock(&self.inodes);
+        children.iter().map(|(wanted, inode)| inodes.hold(*wanted, inode)).collect()
+    }
+
     /// The number of the folder that an inode was found in.
     pub fn parent(&self, number: u64) -> u64 {
         lock(&self.inodes).get(number).map_or(TOP, |inode| inode.parent)
@@ -334,14 +370,9 @@ impl Tree {
 
     /// Tells the kernel of a child in a snapshot.
     fn found(&self, parent: u64, folder: &Stored, item: Item, page: usize, at: usize) -> Found {
-        let root = self.root_of(parent);
         let group = item.meta().and_then(|meta| meta.link_group.as_deref());
-        let (wanted, link) = match group {
-            Some(group) => number_of_links(root, group),
-            None => (number_of(parent, item.name()), 0),
-        };
-        let what = What::Child { root, page: page as u32, at: at as u32, link };
-        let number = lock(&self.inodes).look_up(wanted, Inode { parent, what });
+        let (wanted, inode) = child_of(self.root_of(parent), parent, (item.name(), group), (page, at));
+        let number = lock(&self.inodes).look_up(wanted, inode);
         let stored = Stored { known: folder.known.clone(), view: folder.view.clone(), item };
         Found { number, thing: Thing::Stored(stored) }
     }

@@ -313,6 +313,15 @@ impl View {
         }
     }
 
+    /// Opens stored files, to be read at any place, with one look into the index for all of them.
+    pub fn open_all(
+        &self,
+        nodes: &[&Node],
+        cache: &Arc<ReadCache>,
+    ) -> Result<Vec<Result<OpenFile, Error>>, Error> {
+        OpenFile::all_stored(&self.reader, cache, nodes)
+    }
+
     /// Opens a file to be read at any place. What is decoded for it is kept in `cache`.
     pub fn open(&self, entry: &Entry, cache: &Arc<ReadCache>) -> Result<OpenFile, Error> {
         match &entry.source {

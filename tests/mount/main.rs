@@ -16,6 +16,7 @@ mod program;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 
+mod ahead;
 mod damage;
 mod database;
 mod ending;

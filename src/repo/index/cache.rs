@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::{ChunkId, ObjectHash, PackId, RepositoryId, hex};
@@ -197,6 +198,23 @@ impl Cache {
         })
     }
 
+    /// Of each of many chunks the first place that [`Cache::places`] says, with one look at the file; what
+    /// is unknown is left out.
+    pub fn first_places(&self, ids: &[ChunkId]) -> Result<Vec<(ChunkId, Place)>, Error> {
+        self.read(|c| {
+            let looking = c.unchecked_transaction()?;
+            let mut row = c.prepare_cached("SELECT place FROM chunk WHERE id = ?1 ORDER BY place LIMIT 1")?;
+            let mut first = |id: &ChunkId| {
+                let place = row.query_row([id.0], |r| r.get(0).map(Place::unpack)).optional()?;
+                Ok(place.map(|place| (*id, place)))
+            };
+            let found = ids.iter().filter_map(|id| first(id).transpose()).collect();
+            drop(row);
+            looking.commit()?;
+            found
+        })
+    }
+
     /// What the index says of pack number `no`.
     pub fn pack(&self, no: u32) -> Result<Option<PackInfo>, Error> {
         let found = self.read(|c| {
@@ -276,6 +294,8 @@ impl Cache {
             conn.busy_timeout(Duration::ZERO)?;
             let kept = conn.execute("INSERT OR REPLACE INTO object VALUES (?1, ?2)", params![name, bytes]);
             conn.busy_timeout(BUSY)?;
+            // Otherwise SQLite plans a question again whenever other values are asked for.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             kept
         })();
         kept.map(drop).map_err(|e| self.failed(e))
@@ -453,6 +473,8 @@ impl Cache {
 pub(super) fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(BUSY)?;
+    // Otherwise SQLite plans a question again whenever other values are asked for.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // A cache may lose its last transactions in a power cut, but must not tear: NORMAL in WAL mode.
     conn.pragma_update(None, "synchronous", "NORMAL")?;

@@ -135,6 +135,11 @@ impl ChunkReader {
         if places.is_empty() { Err(Error::MissingChunk { id: *id }) } else { Ok(places) }
     }
 
+    /// Of each of many chunks the first place, with one look into the index; what is unknown is left out.
+    pub fn first_places(&self, ids: &[ChunkId]) -> Result<Vec<(ChunkId, Place)>, Error> {
+        self.repo.index().first_places(ids)
+    }
+
     /// The pack with this number in the cache, its key unwrapped.
     pub fn pack(&self, number: u32) -> Result<Arc<LoadedPack>, Error> {
         if let Some(pack) = lock(&self.packs)?.get(&number) {

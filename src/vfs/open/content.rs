@@ -34,6 +34,8 @@ pub struct Stored {
     pub(super) cache: Arc<ReadCache>,
     name: String,
     top: Level,
+    /// Where some of its chunks lie, as far as that was looked up beforehand.
+    places: Vec<(ChunkId, Place)>,
 }
 
 /// Where a chunk lies.
@@ -46,8 +48,20 @@ pub struct Found {
 impl Content {
     /// The content of `node`.
     pub fn open(reader: Arc<ChunkReader>, cache: Arc<ReadCache>, node: &Node) -> Result<Self, Error> {
+        Self::open_placed(reader, cache, node, Vec::new())
+    }
+
+    /// The content of `node`, of which some chunks lie at `places`.
+    pub fn open_placed(
+        reader: Arc<ChunkReader>,
+        cache: Arc<ReadCache>,
+        node: &Node,
+        places: Vec<(ChunkId, Place)>,
+    ) -> Result<Self, Error> {
         let name = String::from_utf8_lossy(&node.name).into_owned();
-        Self::new(reader, cache, name, node.size.unwrap_or(0), &node.content)
+        let top = Self::top(&name, node.size.unwrap_or(0), &node.content)?;
+        let stored = Arc::new(Stored { reader, cache, name, top, places });
+        Ok(Content { stored, streams: Mutex::default() })
     }
 
     /// Content of `size` bytes, as is said elsewhere than in its lists, whose top `entries` these are.
@@ -58,13 +72,18 @@ impl Content {
         size: u64,
         entries: &[ListEntry],
     ) -> Result<Self, Error> {
-        let len = content_len(entries).map_err(Error::format(&name))?;
+        let top = Self::top(&name, size, entries)?;
+        let stored = Arc::new(Stored { reader, cache, name, top, places: Vec::new() });
+        Ok(Content { stored, streams: Mutex::default() })
+    }
+
+    fn top(name: &str, size: u64, entries: &[ListEntry]) -> Result<Level, Error> {
+        let len = content_len(entries).map_err(Error::format(name))?;
         if len != size {
             let reason = format!("its lists say that it has {len} bytes, and its entry says {size}");
             return Err(Error::damaged(name, reason));
         }
-        let stored = Arc::new(Stored { reader, cache, name, top: Level::new(entries.to_vec()) });
-        Ok(Content { stored, streams: Mutex::default() })
+        Ok(Level::new(entries.to_vec()))
     }
 
     /// An error that says what is wrong with it.
@@ -152,6 +171,9 @@ impl Stored {
 
     /// Where the chunk lies; of several copies one that is kept, or that which goes on from `last`.
     pub(super) fn find(&self, id: &ChunkId, last: Option<&Found>) -> Result<Found, Error> {
+        if let Some((_, place)) = self.places.iter().find(|(known, _)| known == id) {
+            return Ok(Found { id: *id, place: *place, pack: self.reader.pack(place.pack)? });
+        }
         let places = self.reader.places(id)?;
         let goes_on = |place: &&Place| {
             last.is_some_and(|last| {

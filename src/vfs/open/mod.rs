@@ -14,6 +14,8 @@ mod streams;
 
 use std::sync::Arc;
 
+use crate::base::id::ChunkId;
+use crate::format::list::ListEntry;
 use crate::format::node::Node;
 use crate::repo::Error;
 use crate::repo::read::ChunkReader;
@@ -62,6 +64,28 @@ impl OpenFile {
         node: &Node,
     ) -> Result<Self, Error> {
         Content::open(reader, cache, node).map(|content| OpenFile(Bytes::Stored(content)))
+    }
+
+    /// The contents of stored nodes, whose chunks are looked up together.
+    pub(super) fn all_stored(
+        reader: &Arc<ChunkReader>,
+        cache: &Arc<ReadCache>,
+        nodes: &[&Node],
+    ) -> Result<Vec<Result<Self, Error>>, Error> {
+        let chunk = |entry: &ListEntry| match entry {
+            ListEntry::Chunk { id, .. } => Some(*id),
+            ListEntry::Hole { .. } | ListEntry::Zeros { .. } | ListEntry::List { .. } => None,
+        };
+        let ids: Vec<ChunkId> = nodes.iter().flat_map(|node| &node.content).filter_map(chunk).collect();
+        // In the same order, without those that the index lacks.
+        let mut places = reader.first_places(&ids)?.into_iter().peekable();
+        let open = |node: &&Node| {
+            let ids = node.content.iter().filter_map(chunk);
+            let own = ids.filter_map(|id| places.next_if(|(found, _)| *found == id)).collect();
+            let content = Content::open_placed(reader.clone(), cache.clone(), node, own);
+            content.map(|content| OpenFile(Bytes::Stored(content)))
+        };
+        Ok(nodes.iter().map(open).collect())
     }
 
     /// The dump of a database.
