@@ -134,7 +134,7 @@ fn write(
 /// Why the archive is not whole.
 fn broken_off(broken: Broken, id: &str, is_seen: bool) -> Failure {
     let Broken { error, path, written } = broken;
-    let failure = Failure::from(error);
+    let failure = Failure::from(*error);
     let failure = match (failure.class(), path) {
         (Class::Damaged, Some(path)) => {
             failure.about(&format!("/{} (snapshot {id})", String::from_utf8_lossy(&path)))
