@@ -96,6 +96,7 @@ fn format(args: &ExportArgs) -> Result<Format, Failure> {
 
 fn to_output(args: &ExportArgs, format: Format, context: &Context) -> Result<Done, Failure> {
     let progress = context.progress_beside_data();
+    context.output.widen();
     let done = write(args, format, &mut &context.output, context, progress);
     match done {
         // Whoever read it has seen enough: that is an end and no failure.
