@@ -61,6 +61,9 @@
 //! threads read ahead of whoever goes through a file in order. What is made while it is read begins at the last place
 //! that is known before the one asked for: a dump at a data block, whose object the recipe alone tells.
 //!
+//! *Out, as an archive*: [`ops::export`] walks the same tree and tells one content reader of the files that come, which
+//! goes over them with all cores ahead of who writes; [`archive`] makes the headers.
+//!
 //! `mount` answers the kernel from there: an inode is a few words, from which a folder's listing and the page
 //! of it where the node stands are found again ([`vfs::Folder`]). Short files of a folder that is read in order
 //! are handed to the kernel before it asks.

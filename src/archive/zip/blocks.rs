@@ -26,7 +26,7 @@ impl Blocks {
     }
 
     /// What stands before the next byte, if a block begins with it, and how many bytes can follow.
-    pub fn next(&mut self) -> (Option<[u8; HEAD as usize]>, u64) {
+    pub fn begin(&mut self) -> (Option<[u8; HEAD as usize]>, u64) {
         if self.block > 0 || self.left == 0 {
             return (None, self.block);
         }

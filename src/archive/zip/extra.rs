@@ -59,7 +59,8 @@ pub(super) fn dos_time(time: Timestamp) -> (u16, u16) {
     }
     let of_day = seconds.rem_euclid(DAY);
     let date = (year - 1980) << 9 | month << 5 | day;
-    (date as u16, (of_day / 3600 << 11 | of_day / 60 % 60 << 5 | of_day % 60 / 2) as u16)
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    (date as u16, (hour << 11 | minute << 5 | (second / 2)) as u16)
 }
 
 /// Year, month and day of a day since 1970-01-01. The year begins with March here, so that leap days come last.

@@ -96,6 +96,7 @@ fn format(args: &ExportArgs) -> Result<Format, Failure> {
 
 fn to_output(args: &ExportArgs, format: Format, context: &Context) -> Result<Done, Failure> {
     let progress = context.progress_beside_data();
+    context.output.widen();
     let done = write(args, format, &mut &context.output, context, progress);
     match done {
         // Whoever read it has seen enough: that is an end and no failure.
@@ -134,7 +135,7 @@ fn write(
 /// Why the archive is not whole.
 fn broken_off(broken: Broken, id: &str, is_seen: bool) -> Failure {
     let Broken { error, path, written } = broken;
-    let failure = Failure::from(error);
+    let failure = Failure::from(*error);
     let failure = match (failure.class(), path) {
         (Class::Damaged, Some(path)) => {
             failure.about(&format!("/{} (snapshot {id})", String::from_utf8_lossy(&path)))

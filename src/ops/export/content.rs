@@ -25,34 +25,40 @@ pub(super) enum Holes {
 /// Takes bytes.
 pub(super) type Take<'t> = &'t mut dyn FnMut(&[u8]) -> Result<(), Error>;
 
-/// The contents of the files of a window.
+/// The contents of all files.
 pub(super) struct Contents {
     reader: Arc<ChunkReader>,
     holes: Holes,
     cancel: Cancel,
-    /// Reads those of all files in a row; absent once it met damage.
+    /// Reads them in a row; absent once it met damage.
     row: Option<ContentReader>,
 }
 
 impl Contents {
-    /// Begins to read `lists`, which are those of all files in a row.
-    pub(super) fn begin(
-        reader: &Arc<ChunkReader>,
-        lists: Vec<ListEntry>,
-        holes: Holes,
-        cancel: &Cancel,
-    ) -> Result<Self, repo::Error> {
-        let mut contents = Contents { reader: reader.clone(), holes, cancel: cancel.clone(), row: None };
-        contents.row = Some(contents.read(lists)?);
-        Ok(contents)
+    pub(super) fn new(reader: Arc<ChunkReader>, holes: Holes, cancel: &Cancel) -> Result<Self, repo::Error> {
+        let row = Some(ContentReader::endless(reader.clone(), cancel.clone())?);
+        Ok(Contents { reader, holes, cancel: cancel.clone(), row })
     }
 
-    fn read(&self, lists: Vec<ListEntry>) -> Result<ContentReader, repo::Error> {
-        let entries = match self.holes {
+    /// Has what is in `lists` read after all that was told before.
+    pub(super) fn expect(&mut self, lists: Vec<ListEntry>) {
+        let entries = self.entries(lists);
+        if let Some(row) = &mut self.row {
+            // If it has ended, whoever comes there is told why.
+            let _ = row.add(entries);
+        }
+    }
+
+    /// Reads one content by itself.
+    fn alone(&self, list: Vec<ListEntry>) -> Result<ContentReader, repo::Error> {
+        ContentReader::new(self.reader.clone(), self.entries(list), self.cancel.clone())
+    }
+
+    fn entries(&self, lists: Vec<ListEntry>) -> Entries {
+        match self.holes {
             Holes::Skip => Entries::data_only(lists),
             Holes::Zeros => Entries::new(lists),
-        };
-        ContentReader::new(self.reader.clone(), entries, self.cancel.clone())
+        }
     }
 }
 
@@ -133,7 +139,7 @@ impl<'c> Content<'c> {
     /// Reads this file by itself from where it is.
     fn go_alone(&mut self) -> Result<(), Error> {
         let content = self.entry.node().map(|node: &Node| node.content.clone()).unwrap_or_default();
-        let mut alone = self.contents.read(content)?;
+        let mut alone = self.contents.alone(content)?;
         let mut left = self.taken;
         while left > 0 {
             match alone.next_at_most(left)?.len() as u64 {

@@ -6,10 +6,10 @@ use crate::base::clock::Cancel;
 use crate::base::monitor::{Count, Monitor};
 use crate::ops::Error;
 use crate::ops::export::Archive;
-use crate::ops::export::content::Content;
+use crate::ops::export::content::{Content, Contents};
 use crate::ops::export::report::{Broken, Ledger, Note, Report};
 use crate::ops::export::sink::Sink;
-use crate::ops::export::window::{Begun, Item, Window};
+use crate::ops::export::window::{Item, Window};
 use crate::ops::look::{LINKS, joined, tablespace_links};
 use crate::ops::snapshot::PGDATA;
 use crate::repo;
@@ -21,17 +21,17 @@ use crate::vfs::{Entry, EntryKind, View};
 /// What an export works with.
 pub(super) struct Job<'a> {
     view: &'a View,
-    reader: Arc<ChunkReader>,
     snapshot: &'a Snapshot,
     archive: Box<dyn Archive>,
     sink: Sink<'a>,
     monitor: &'a dyn Monitor,
-    cancel: &'a Cancel,
     ledger: Ledger,
     /// First names of files that have several.
     names: Spill,
     window: Window,
-    begun: Option<Begun>,
+    /// Entries whose contents are being read.
+    begun: Vec<Item>,
+    contents: Contents,
     /// What is being written, by its path in the archive.
     writing: Option<Vec<u8>>,
 }
@@ -47,21 +47,9 @@ impl<'a> Job<'a> {
         cancel: &'a Cancel,
     ) -> Result<Self, repo::Error> {
         let (ledger, window, names) = (Ledger::default(), Window::default(), Spill::new()?);
-        let (begun, writing) = (None, None);
-        Ok(Job {
-            view,
-            reader,
-            snapshot,
-            archive,
-            sink,
-            monitor,
-            cancel,
-            ledger,
-            names,
-            window,
-            begun,
-            writing,
-        })
+        let (begun, writing) = (Vec::new(), None);
+        let contents = Contents::new(reader, archive.holes(), cancel)?;
+        Ok(Job { view, snapshot, archive, sink, monitor, ledger, names, window, begun, contents, writing })
     }
 
     /// Whether an entry is being written, which any error is then about.
@@ -71,11 +59,9 @@ impl<'a> Job<'a> {
 
     /// Takes an entry that is at `path` below `base`, which is exported.
     pub(super) fn meet(&mut self, base: &[u8], path: &[u8], entry: &Entry) -> Result<(), Error> {
-        let left_out = match entry.kind {
-            EntryKind::Socket => Some(Note::Socket),
-            EntryKind::Other => Some(Note::Unknown),
-            _ if entry.is_other_form() => Some(Note::OtherForm),
-            _ => None,
+        let left_out = match entry.is_other_form() {
+            true => Some(Note::OtherForm),
+            false => self.archive.leaves_out(path, entry),
         };
         if let Some(note) = left_out {
             self.ledger.note(note, path);
@@ -130,36 +116,27 @@ impl<'a> Job<'a> {
 
     /// Begins to read what waits, and writes what was read before it.
     fn turn(&mut self) -> Result<(), Error> {
-        let next = self.window.begin(&self.reader, self.archive.holes(), self.cancel)?;
-        match self.begun.replace(next) {
-            Some(begun) => self.write(begun),
-            None => Ok(()),
-        }
+        let (items, lists) = self.window.take();
+        self.contents.expect(lists);
+        let begun = std::mem::replace(&mut self.begun, items);
+        self.write(begun)
     }
 
     /// Writes all that waits.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.turn()?;
-        match self.begun.take() {
-            Some(begun) => self.write(begun),
-            None => Ok(()),
-        }
+        self.turn()
     }
 
-    fn write(&mut self, begun: Begun) -> Result<(), Error> {
-        let Begun { items, mut contents } = begun;
+    fn write(&mut self, items: Vec<Item>) -> Result<(), Error> {
         for item in items {
             self.view.check()?;
             self.monitor.item(&String::from_utf8_lossy(&item.path));
-            let mut content = Content::new(&mut contents, self.view, &item.entry, self.monitor);
+            let mut content = Content::new(&mut self.contents, self.view, &item.entry, self.monitor);
             let added = self.archive.add(&item, &mut content, &mut self.sink, &mut self.ledger);
-            match added {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => {
-                    self.writing = Some(item.path);
-                    return Err(error);
-                }
+            if let Err(error) = added {
+                self.writing = Some(item.path);
+                return Err(error);
             }
             self.monitor.add(Count::Items, 1);
             self.ledger.report.entries += 1;
@@ -187,6 +164,6 @@ impl<'a> Job<'a> {
         if !matches!(error, Error::Output { .. }) && self.sink.position() > 0 {
             let _ = self.archive.break_off(&mut self.sink).and_then(|()| self.sink.finish());
         }
-        Broken { error, path, written: self.sink.written() }
+        Broken { error: Box::new(error), path, written: self.sink.written() }
     }
 }

@@ -62,14 +62,17 @@ trait Archive {
     /// What becomes of holes in files.
     fn holes(&self) -> Holes;
 
-    /// Writes an entry with its content; `false` if it was left out, of which a note was taken.
+    /// Why it has no place for an entry that is to have this path; nothing if it has.
+    fn leaves_out(&self, path: &[u8], entry: &Entry) -> Option<Note>;
+
+    /// Writes an entry with its content.
     fn add(
         &mut self,
         item: &Item,
         content: &mut Content<'_>,
         sink: &mut Sink<'_>,
         ledger: &mut Ledger,
-    ) -> Result<bool, Error>;
+    ) -> Result<(), Error>;
 
     /// Writes the end.
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error>;

@@ -58,7 +58,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Broken {
     /// Why.
-    pub error: Error,
+    pub error: Box<Error>,
     /// At what path of the snapshot, if it is about one.
     pub path: Option<Vec<u8>>,
     /// Bytes that were written before.
@@ -67,7 +67,7 @@ pub struct Broken {
 
 impl From<Error> for Broken {
     fn from(error: Error) -> Self {
-        Broken { error, path: None, written: 0 }
+        Broken { error: Box::new(error), path: None, written: 0 }
     }
 }
 

@@ -6,11 +6,11 @@ use crate::format::node::FileMeta;
 use crate::ops::Error;
 use crate::ops::export::content::{Content, Holes};
 use crate::ops::export::holes::{self, Part, Parts};
-use crate::ops::export::report::Ledger;
+use crate::ops::export::report::{Ledger, Note};
 use crate::ops::export::sink::Sink;
 use crate::ops::export::window::Item;
 use crate::ops::export::{Archive, mode};
-use crate::vfs::EntryKind;
+use crate::vfs::{self, EntryKind};
 
 /// Writes a tar.
 pub(super) struct Tar {
@@ -58,17 +58,25 @@ impl Archive for Tar {
         Holes::Skip
     }
 
+    fn leaves_out(&self, _: &[u8], entry: &vfs::Entry) -> Option<Note> {
+        match entry.kind {
+            EntryKind::Socket => Some(Note::Socket),
+            EntryKind::Other => Some(Note::Unknown),
+            _ => None,
+        }
+    }
+
     fn add(
         &mut self,
         item: &Item,
         content: &mut Content<'_>,
         sink: &mut Sink<'_>,
         _: &mut Ledger,
-    ) -> Result<bool, Error> {
-        let Some(mut entry) = self.entry(item) else { return Ok(false) };
+    ) -> Result<(), Error> {
+        let Some(mut entry) = self.entry(item) else { return Ok(()) };
         if entry.kind != Kind::File {
             entry.write(sink.head());
-            return sink.settle().map(|()| true);
+            return sink.settle();
         }
         entry.size = content.size()?;
         let map = match item.entry.node() {
@@ -82,7 +90,7 @@ impl Archive for Tar {
             None => content.all(&mut |bytes| sink.bytes(bytes))?,
         }
         tar::pad(entry.stored(), sink.head());
-        sink.settle().map(|()| true)
+        sink.settle()
     }
 
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {

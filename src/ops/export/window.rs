@@ -1,19 +1,12 @@
-//! Entries that are written one after another, and the content lists of their files in a row: one reader goes over
-//! all of them ahead of who writes.
-
-use std::sync::Arc;
+//! Entries that wait to be written, and the content lists of their files in a row, of which the reader is told at
+//! once: it goes over them ahead of who writes.
 
 use crate::format::list::ListEntry;
-use crate::ops::export::content::{Contents, Holes};
-use crate::repo::Error;
-use crate::repo::read::ChunkReader;
 use crate::vfs::{Entry, EntryKind};
-
-use crate::base::clock::Cancel;
 
 /// Memory that the entries of a window may take.
 const RECORDS: usize = 4 << 20;
-/// Content of one window: enough that starting its reader costs nothing beside it.
+/// Content of one window: a few groups of what is read at once, so that those are whole but for the last.
 const CONTENT: u64 = 32 << 20;
 
 /// An entry that is to be written.
@@ -41,12 +34,6 @@ pub(super) struct Window {
     content: u64,
 }
 
-/// Entries whose contents are being read.
-pub(super) struct Begun {
-    pub(super) items: Vec<Item>,
-    pub(super) contents: Contents,
-}
-
 impl Window {
     /// Adds an entry.
     pub(super) fn add(&mut self, item: Item) {
@@ -68,14 +55,9 @@ impl Window {
         self.records >= RECORDS || self.content >= CONTENT
     }
 
-    /// Has the contents read.
-    pub(super) fn begin(
-        &mut self,
-        reader: &Arc<ChunkReader>,
-        holes: Holes,
-        cancel: &Cancel,
-    ) -> Result<Begun, Error> {
+    /// Takes the entries out, and the lists of the contents of their files in a row.
+    pub(super) fn take(&mut self) -> (Vec<Item>, Vec<ListEntry>) {
         let Window { items, lists, .. } = std::mem::take(self);
-        Ok(Begun { items, contents: Contents::begin(reader, lists, holes, cancel)? })
+        (items, lists)
     }
 }

@@ -7,13 +7,14 @@ use tempfile::SpooledTempFile;
 use crate::archive::zip::{self, Blocks, Crc, Entry, Kind, NAME_MAX};
 use crate::base::clock::Timestamp;
 use crate::format::list::ListEntry;
+use crate::format::node::Node;
 use crate::ops::Error;
 use crate::ops::export::content::{Content, Holes};
 use crate::ops::export::report::{Ledger, Note};
 use crate::ops::export::sink::Sink;
 use crate::ops::export::window::Item;
 use crate::ops::export::{Archive, mode};
-use crate::vfs::EntryKind;
+use crate::vfs::{self, EntryKind};
 
 /// What of the directory stays in memory; the rest waits in a file that has no name.
 const LISTED: usize = 4 << 20;
@@ -34,43 +35,31 @@ impl Zip {
         Zip { time, listed: SpooledTempFile::new(LISTED), entries: 0 }
     }
 
-    /// The entry of an item; nothing if zip has no place for it.
-    fn entry(&self, item: &Item, ledger: &mut Ledger) -> Option<Entry> {
+    /// The entry of an item.
+    fn entry(&self, item: &Item, size: u64) -> Entry {
         let meta = &item.entry.meta;
-        let (kind, size) = match item.entry.kind {
-            EntryKind::Directory => (Kind::Directory, 0),
-            EntryKind::File => (Kind::File, item.entry.size.unwrap_or(0)),
-            EntryKind::Symlink => (Kind::Symlink, meta.link_target.as_ref().map_or(0, Vec::len) as u64),
-            _ => {
-                ledger.note(Note::NotInZip, &item.path);
-                return None;
-            }
+        let kind = match item.entry.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Symlink => Kind::Symlink,
+            _ => Kind::File,
         };
-        let mut name = self.name(item, ledger);
-        if kind == Kind::Directory {
-            name.push('/');
-        }
-        if name.len() > NAME_MAX {
-            ledger.note(Note::LongName, &item.path);
-            return None;
-        }
         let mtime = meta.mtime.unwrap_or(self.time);
         let (uid, gid) = (meta.uid.unwrap_or(0), meta.gid.unwrap_or(0));
-        Some(Entry { name, kind, size, mode: mode(&item.entry), uid, gid, mtime })
+        Entry { name: name(&item.path, kind), kind, size, mode: mode(&item.entry), uid, gid, mtime }
     }
 
-    /// Its name, which has to be text.
-    fn name(&self, item: &Item, ledger: &mut Ledger) -> String {
-        if let Ok(name) = std::str::from_utf8(&item.path) {
-            return name.to_owned();
+    /// Takes note of what it cannot say of an entry.
+    fn note(item: &Item, ledger: &mut Ledger) {
+        let has_hole = |node: &Node| node.content.iter().any(|entry| matches!(entry, ListEntry::Hole { .. }));
+        for (note, is_true) in [
+            (Note::Renamed, std::str::from_utf8(&item.path).is_err()),
+            (Note::Attributes, !item.entry.meta.xattrs.is_empty()),
+            (Note::Holes, item.entry.node().is_some_and(has_hole)),
+        ] {
+            if is_true {
+                ledger.note(note, &item.path);
+            }
         }
-        ledger.note(Note::Renamed, &item.path);
-        let mut name = String::new();
-        for part in item.path.utf8_chunks() {
-            name.push_str(part.valid());
-            part.invalid().iter().for_each(|byte| name.push_str(&format!("%{byte:02X}")));
-        }
-        name
     }
 
     fn list(&mut self, entry: &Entry, crc: u32, offset: u64) -> Result<(), Error> {
@@ -90,30 +79,30 @@ impl Archive for Zip {
         Holes::Zeros
     }
 
+    fn leaves_out(&self, path: &[u8], entry: &vfs::Entry) -> Option<Note> {
+        let kind = match entry.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::File => Kind::File,
+            EntryKind::Symlink => Kind::Symlink,
+            EntryKind::Socket => return Some(Note::Socket),
+            EntryKind::Other => return Some(Note::Unknown),
+            EntryKind::Fifo | EntryKind::CharDevice | EntryKind::BlockDevice => return Some(Note::NotInZip),
+        };
+        (name(path, kind).len() > NAME_MAX).then_some(Note::LongName)
+    }
+
     fn add(
         &mut self,
         item: &Item,
         content: &mut Content<'_>,
         sink: &mut Sink<'_>,
         ledger: &mut Ledger,
-    ) -> Result<bool, Error> {
-        let Some(mut entry) = self.entry(item, ledger) else { return Ok(false) };
-        if !item.entry.meta.xattrs.is_empty() {
-            ledger.note(Note::Attributes, &item.path);
-        }
-        if let Some(node) = item.entry.node()
-            && node.content.iter().any(|entry| matches!(entry, ListEntry::Hole { .. }))
-        {
-            ledger.note(Note::Holes, &item.path);
-        }
-        let offset = sink.position();
-        if entry.kind == Kind::File {
-            entry.size = content.size()?;
-        }
-        let target = match entry.kind {
-            Kind::Symlink => item.entry.meta.link_target.as_deref().unwrap_or_default(),
-            Kind::Directory | Kind::File => b"",
-        };
+    ) -> Result<(), Error> {
+        Self::note(item, ledger);
+        let target = item.entry.meta.link_target.as_deref().filter(|_| item.entry.kind == EntryKind::Symlink);
+        let target = target.unwrap_or_default();
+        let size = if item.is_file() { content.size()? } else { target.len() as u64 };
+        let (entry, offset) = (self.entry(item, size), sink.position());
         let mut crc = Crc::of(target);
         entry.local(crc, sink.head());
         sink.bytes(target)?;
@@ -122,8 +111,7 @@ impl Archive for Zip {
             entry.follow(crc, sink.head());
         }
         sink.settle()?;
-        self.list(&entry, crc, offset)?;
-        Ok(true)
+        self.list(&entry, crc, offset)
     }
 
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
@@ -146,13 +134,26 @@ impl Archive for Zip {
     }
 }
 
+/// The name of an entry, which has to be text.
+fn name(path: &[u8], kind: Kind) -> String {
+    let mut name = String::new();
+    for part in path.utf8_chunks() {
+        name.push_str(part.valid());
+        part.invalid().iter().for_each(|byte| name.push_str(&format!("%{byte:02X}")));
+    }
+    if kind == Kind::Directory {
+        name.push('/');
+    }
+    name
+}
+
 /// Writes the data of a file; their sum.
 fn deflated(entry: &Entry, content: &mut Content<'_>, sink: &mut Sink<'_>) -> Result<u32, Error> {
     let (mut blocks, mut crc) = (Blocks::new(entry.size), Crc::default());
     content.all(&mut |mut bytes| {
         crc.add(bytes);
         while !bytes.is_empty() {
-            let (head, room) = blocks.next();
+            let (head, room) = blocks.begin();
             if let Some(head) = head {
                 sink.head().extend_from_slice(&head);
             }

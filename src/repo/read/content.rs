@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::base::clock::Cancel;
 use crate::base::id::ChunkId;
@@ -37,6 +37,16 @@ enum Piece {
     Zeros(u64),
 }
 
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Chunk { len, .. } => *len,
+            // Few at a time: the planner sees to that.
+            Piece::Zeros(len) => *len as usize,
+        }
+    }
+}
+
 /// Where a chunk lies.
 struct Found {
     place: Place,
@@ -56,6 +66,8 @@ type Answer = Result<Vec<u8>, Error>;
 
 /// Reads a content from its start to its end.
 pub struct ContentReader {
+    /// Takes contents that are to follow; absent if none can.
+    more: Option<Sender<Entries>>,
     answers: Option<Receiver<Receiver<Answer>>>,
     /// Raised by the planner when it has planned all of the content.
     planned: Arc<AtomicBool>,
@@ -68,11 +80,31 @@ pub struct ContentReader {
 impl ContentReader {
     /// Starts to read ahead over `entries`, which may be the lists of several contents in a row.
     pub fn new(reader: Arc<ChunkReader>, entries: Entries, cancel: Cancel) -> Result<Self, Error> {
+        let mut content = Self::start(reader, cancel)?;
+        content.add(entries)?;
+        content.more = None;
+        Ok(content)
+    }
+
+    /// A reader of contents that are told with [`ContentReader::add`], in a row that never ends: nobody may
+    /// ask it for more bytes than they have.
+    pub fn endless(reader: Arc<ChunkReader>, cancel: Cancel) -> Result<Self, Error> {
+        Self::start(reader, cancel)
+    }
+
+    /// Has `entries` read after all that was told before.
+    pub fn add(&mut self, entries: Entries) -> Result<(), Error> {
+        let told = self.more.as_ref().is_some_and(|more| more.send(entries).is_ok());
+        if told { Ok(()) } else { Err(Error::Worker) }
+    }
+
+    fn start(reader: Arc<ChunkReader>, cancel: Cancel) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let ahead = cores * 2 + 1;
         let (answers_out, answers) = bounded::<Receiver<Answer>>(ahead);
         let (groups_out, groups) = bounded::<(Group, Sender<Answer>)>(ahead);
         let (spare, spare_in) = bounded::<Vec<u8>>(ahead);
+        let (more, contents) = unbounded();
         let mut threads = Vec::new();
         for _ in 0..cores {
             let (reader, groups, spare) = (reader.clone(), groups.clone(), spare_in.clone());
@@ -81,9 +113,9 @@ impl ContentReader {
         let planned = Arc::new(AtomicBool::new(false));
         let all = Arc::clone(&planned);
         let planner = Planner { reader, groups: groups_out, answers: answers_out, cancel };
-        threads.push(spawn("plan", move || planner.run(entries, &all))?);
-        let (answers, current) = (Some(answers), Vec::new());
-        Ok(ContentReader { answers, planned, spare, current, at: 0, threads })
+        threads.push(spawn("plan", move || planner.run(&contents, &all))?);
+        let (more, answers, current) = (Some(more), Some(answers), Vec::new());
+        Ok(ContentReader { more, answers, planned, spare, current, at: 0, threads })
     }
 
     /// The next bytes; empty at the end. They stay valid until the next call.
@@ -135,7 +167,8 @@ impl io::Read for ContentReader {
 
 impl Drop for ContentReader {
     fn drop(&mut self) {
-        // Closing the queue ends the planner, and that the workers.
+        // Closing the queues ends the planner, and that the workers.
+        self.more = None;
         self.answers = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -157,8 +190,8 @@ struct Planner {
 }
 
 impl Planner {
-    fn run(self, entries: Entries, all: &AtomicBool) {
-        match self.plan(entries) {
+    fn run(self, contents: &Receiver<Entries>, all: &AtomicBool) {
+        match self.plan(contents) {
             // Before the queue closes, which happens when `self` is dropped.
             Ok(()) => all.store(true, Ordering::Release),
             Err(e) => {
@@ -169,29 +202,42 @@ impl Planner {
         }
     }
 
-    fn plan(&self, mut entries: Entries) -> Result<(), Error> {
+    fn plan(&self, contents: &Receiver<Entries>) -> Result<(), Error> {
         let most = if self.reader.repo().backend().is_local() { GROUP_LOCAL } else { GROUP_REMOTE };
         let mut open = Open::default();
-        while let Some(entry) = entries.next(&self.reader)? {
-            if self.cancel.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
-            let going_on = match entry {
-                ListEntry::Hole { len } | ListEntry::Zeros { len } => self.plan_zeros(&mut open, len),
-                ListEntry::Chunk { id, len } => {
-                    let full = open.add_chunk(&self.reader, id, len.into(), most)?;
-                    full.is_none_or(|group| self.send(group))
+        while let Some(mut entries) = self.next_content(contents, &mut open) {
+            while let Some(entry) = entries.next(&self.reader)? {
+                if self.cancel.is_cancelled() {
+                    return Err(Error::Interrupted);
                 }
-                ListEntry::List { .. } => return Err(Error::Worker),
-            };
-            if !going_on {
-                return Ok(());
+                let going_on = match entry {
+                    ListEntry::Hole { len } | ListEntry::Zeros { len } => self.plan_zeros(&mut open, len),
+                    ListEntry::Chunk { id, len } => {
+                        let full = open.add_chunk(&self.reader, id, len.into(), most)?;
+                        full.is_none_or(|group| self.send(group))
+                    }
+                    ListEntry::List { .. } => return Err(Error::Worker),
+                };
+                if !going_on {
+                    return Ok(());
+                }
             }
-        }
-        if let Some(group) = open.take() {
-            self.send(group);
         }
         Ok(())
+    }
+
+    /// The next content; none if none follows, or nobody reads any more. Before it waits for one, it has read
+    /// what was told of so far: whoever reads may want that first.
+    fn next_content(&self, contents: &Receiver<Entries>, open: &mut Open) -> Option<Entries> {
+        if let Ok(entries) = contents.try_recv() {
+            return Some(entries);
+        }
+        if let Some(group) = open.take()
+            && !self.send(group)
+        {
+            return None;
+        }
+        contents.recv().ok()
     }
 
     /// A hole of a terabyte becomes many small runs of zeros: memory stays bounded.
@@ -276,6 +322,7 @@ fn work(reader: &ChunkReader, groups: &Receiver<(Group, Sender<Answer>)>, spare:
     for (group, answer) in groups {
         let mut out = spare.try_recv().unwrap_or_default();
         out.clear();
+        out.reserve_exact(group.iter().map(Piece::len).sum());
         let done = fetch(reader, &group, &mut sealed, &mut scratch, &mut out);
         let _ = answer.send(done.map(|()| out));
     }
