@@ -56,7 +56,8 @@ fn read_as(archive: &[u8], name: &str, program: &mut Command) -> Run {
 #[track_caller]
 fn assert_broken(tar: &[u8]) {
     let gnu = read_as(tar, "a.tar", Command::new("tar").arg("-tf"));
-    assert!(gnu.status == 2 && gnu.stderr.contains("Unexpected EOF"), "{gnu:?}");
+    // How it says so depends on whether it looks for the end by seeking.
+    assert!(gnu.status == 2 && gnu.stderr.contains("Error is not recoverable"), "{gnu:?}");
     let all = "import sys, tarfile; [0 for member in tarfile.open(sys.argv[1])]";
     let python = read_as(tar, "a.tar", Command::new("python3").args(["-c", all]));
     assert!(python.status == 1 && python.stderr.contains("ReadError"), "{python:?}");
