@@ -294,8 +294,6 @@ impl Cache {
             conn.busy_timeout(Duration::ZERO)?;
             let kept = conn.execute("INSERT OR REPLACE INTO object VALUES (?1, ?2)", params![name, bytes]);
             conn.busy_timeout(BUSY)?;
-            // Otherwise SQLite plans a question again whenever other values are asked for.
-            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             kept
         })();
         kept.map(drop).map_err(|e| self.failed(e))
