@@ -1,13 +1,15 @@
 //! What sessions and readers rely on besides the repository itself, and what happens when it fails
 //! them: the local cache, packs that went away, the seconds after an interruption.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use kamba_vault::base::clock::Cancel;
+use kamba_vault::base::id::RepositoryId;
 use kamba_vault::base::monitor::Silent;
 use kamba_vault::format::index::{IndexPart, PackRecord};
 use kamba_vault::format::name::ObjectName;
+use kamba_vault::repo::index::Cache;
 use kamba_vault::repo::session::Session;
 use kamba_vault::repo::{Error, Repository, index, roots};
 use kamba_vault::storage::{Backend, Context, Memory, Retry, RetryPolicy};
@@ -134,6 +136,22 @@ fn parts_that_contradict_each_other_hide_nothing_and_are_reported() {
     let contradicted = report.damaged.iter().filter(|d| d.reason.contains("differently")).count();
     assert_eq!(contradicted, names(&*vault.backend, "data/").len() + names(&*vault.backend, "meta/").len());
     assert!(report.hurt.is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_new_cache_may_be_begun_by_many_at_once() {
+    for _ in 0..40 {
+        let folder = support::folder();
+        let start = Barrier::new(8);
+        let begin = || {
+            start.wait();
+            Cache::open(folder.path(), &RepositoryId([7; 16]), "here").map(drop)
+        };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
+use rusqlite::ErrorCode::DatabaseBusy;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -63,6 +64,8 @@ impl Place {
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(60);
+/// Between two looks where SQLite does not wait by itself.
+const BUSY_LOOK: Duration = Duration::from_millis(5);
 /// Ids that go into the filter under one lock.
 const FILTER_BATCH: usize = 4096;
 
@@ -473,12 +476,27 @@ pub(super) fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     conn.busy_timeout(BUSY)?;
     // Otherwise SQLite plans a question again whenever other values are asked for.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    conn.pragma_update(None, "journal_mode", "WAL")?;
+    use_log(&conn)?;
     // A cache may lose its last transactions in a power cut, but must not tear: NORMAL in WAL mode.
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "cache_size", -16_384)?;
     conn.pragma_update(None, "temp_store", "FILE")?;
     Ok(conn)
+}
+
+/// Has the file written through a log (SQLite's "WAL mode"). Of several who want to be the first, SQLite lets one and
+/// has the others fail instead of wait: each holds what the next one needs.
+fn use_log(conn: &Connection) -> Result<(), rusqlite::Error> {
+    let mut left = BUSY;
+    loop {
+        match conn.pragma_update(None, "journal_mode", "WAL") {
+            Err(e) if e.sqlite_error_code() == Some(DatabaseBusy) && !left.is_zero() => {
+                std::thread::sleep(BUSY_LOOK);
+                left = left.saturating_sub(BUSY_LOOK);
+            }
+            done => return done,
+        }
+    }
 }
 
 fn count(conn: &Connection, what: &str) -> Result<i64, rusqlite::Error> {
