@@ -388,7 +388,7 @@ fn damage_of_what_the_admin_signed_is_named_by_object() {
 }
 
 /// The records of all packs in the index.
-fn records(vault: &Vault) -> Vec<PackRecord> {
+pub fn records(vault: &Vault) -> Vec<PackRecord> {
     let mut records = Vec::new();
     for name in names(&*vault.memory, "index/") {
         let Some(ObjectName::Index(id)) = ObjectName::parse(&name) else { panic!("{name}") };

@@ -134,7 +134,7 @@ fn run(job: Job) -> Result<(), Error> {
                 return Ok(());
             }
             let mut loader = stored.cache.loader();
-            let done = read_content(&stored, range, &mut loader);
+            let done = read_content(&stored, range, &passed, &mut loader);
             stored.cache.give_back(loader);
             done
         }
@@ -148,27 +148,44 @@ fn run(job: Job) -> Result<(), Error> {
     }
 }
 
-/// Reads the segments of a part of a content, and verifies its chunks.
-fn read_content(stored: &Stored, range: Range<u64>, loader: &mut Loader) -> Result<(), Error> {
+/// Reads the segments of a part of a content, and verifies its chunks. What the reader has passed meanwhile is left
+/// out: it may have gone from the cache again, and would only take the place of what comes.
+fn read_content(
+    stored: &Stored,
+    range: Range<u64>,
+    passed: &AtomicU64,
+    loader: &mut Loader,
+) -> Result<(), Error> {
     let mut at = range.start;
-    let mut found: Vec<Found> = Vec::new();
+    let (mut found, mut ends): (Vec<Found>, Vec<u64>) = (Vec::new(), Vec::new());
     while at < range.end {
         let (entry, start) = stored.leaf(at)?;
+        at = start.saturating_add(entry.content_len());
         if let ListEntry::Chunk { id, .. } = entry {
             found.push(stored.find(&id, found.last())?);
+            ends.push(at);
         }
-        at = start.saturating_add(entry.content_len());
         if found.len() >= CHUNKS {
-            read_found(stored, &found, loader)?;
+            read_found(stored, (&found, &ends), passed, loader)?;
             found.clear();
+            ends.clear();
         }
     }
-    read_found(stored, &found, loader)
+    read_found(stored, (&found, &ends), passed, loader)
 }
 
-fn read_found(stored: &Stored, found: &[Found], loader: &mut Loader) -> Result<(), Error> {
+fn read_found(
+    stored: &Stored,
+    (found, ends): (&[Found], &[u64]),
+    passed: &AtomicU64,
+    loader: &mut Loader,
+) -> Result<(), Error> {
     let mut rest = found;
-    while let Some(first) = rest.first() {
+    loop {
+        let gone = passed.load(Ordering::Relaxed);
+        let rest_ends = &ends[ends.len() - rest.len()..];
+        rest = &rest[rest_ends.partition_point(|end| *end <= gone)..];
+        let Some(first) = rest.first() else { return Ok(()) };
         let (run, chunks) = claim_run(stored, rest)?;
         if run.is_empty() {
             rest = &rest[1..];
@@ -191,7 +208,6 @@ fn read_found(stored: &Stored, found: &[Found], loader: &mut Loader) -> Result<(
         }
         rest = after;
     }
-    Ok(())
 }
 
 /// Claims the segments of the first chunks, as far as they lie one after another and nobody has them.
