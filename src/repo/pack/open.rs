@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::base::id::ChunkId;
 use crate::base::kind::{Coding, PackKind};
+use crate::base::limits::SEGMENT_PLAIN_MAX;
 use crate::base::secret::Secret32;
 use crate::codec::prefix::Decoder;
 use crate::codec::{self, Decompressor};
@@ -66,16 +67,29 @@ impl Scratch {
             if got != u64::from(segment.plain_len) {
                 return Err(codec::Error::Length { got, want: segment.plain_len.into() }.to_string());
             }
+            make_room(out, segment.plain_len);
             out.resize(segment.plain_len as usize, 0);
             return unseal(key, header, number, sealed.bytes, out);
         }
         let coded = coded(key, header, number, sealed.bytes, &mut self.sealed)?;
+        make_room(out, segment.plain_len);
         let decoded = match segment.coding {
             Coding::Zstd => self.decompressor.zstd(coded, segment.plain_len, out),
             Coding::Prefix => self.deltas.decode(sealed.prefix, coded, segment.plain_len, out),
             Coding::Raw | Coding::Dictionary => Err(codec::Error::Unknown),
         };
         decoded.map_err(|e| e.to_string())
+    }
+}
+
+/// Makes a buffer that comes round again as large as it has to be, and no larger: what counts the bytes that it keeps
+/// would otherwise keep half as many. Its old content need not be copied. Lengths that no segment has are refused
+/// by whoever decodes.
+fn make_room(out: &mut Vec<u8>, len: u32) {
+    let len = len.min(SEGMENT_PLAIN_MAX) as usize;
+    if out.capacity() < len {
+        out.clear();
+        out.reserve_exact(len);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -12,7 +12,7 @@ use crate::format::list::ListEntry;
 use crate::repo::Error;
 use crate::repo::read::{ChunkReader, LoadedPack, Loader};
 use crate::vfs::open::ReadCache;
-use crate::vfs::open::cache::Promise;
+use crate::vfs::open::cache::{Promise, SegmentId};
 use crate::vfs::open::content::{Found, Stored};
 
 /// Shortest content that is read ahead.
@@ -62,6 +62,8 @@ pub enum Job {
 #[derive(Default)]
 pub struct Ahead {
     pool: OnceLock<Pool>,
+    /// The segment whose neighbours were asked for last.
+    neighbours: Mutex<Option<SegmentId>>,
 }
 
 /// The threads. They end with it.
@@ -98,6 +100,20 @@ impl Ahead {
     /// Bytes that one thread reads at a time.
     pub fn step(&self, is_local: bool) -> u64 {
         if is_local { STEP_LOCAL } else { STEP_REMOTE }
+    }
+
+    /// Notes that the neighbours of a segment are asked for.
+    pub fn ask_neighbours(&self, segment: SegmentId) {
+        if let Ok(mut last) = self.neighbours.lock() {
+            *last = Some(segment);
+        }
+    }
+
+    /// Whether somebody asked for neighbours further on in the pack since: then what lies between was passed, and
+    /// what follows is for the later job.
+    fn is_passed(&self, (pack, segment): SegmentId) -> bool {
+        let last = self.neighbours.lock().ok().and_then(|last| *last);
+        last.is_some_and(|(last_pack, last)| last_pack == pack && last > segment)
     }
 
     /// Has something read; `false` if there is too much to do already.
@@ -140,6 +156,9 @@ fn run(job: Job) -> Result<(), Error> {
         }
         Job::Pack { reader, cache, pack, after } => {
             let Some(cache) = cache.upgrade() else { return Ok(()) };
+            if cache.ahead().is_passed((pack.info.id, after)) {
+                return Ok(());
+            }
             let mut loader = cache.loader();
             let done = read_pack(&reader, &cache, &pack, after, &mut loader);
             cache.give_back(loader);

@@ -248,6 +248,7 @@ impl Stored {
             pack: found.pack.clone(),
             after: found.place.segment,
         };
+        self.cache.ahead().ask_neighbours((found.pack.info.id, found.place.segment));
         self.cache.ahead().push(job, is_local);
     }
 
