@@ -35,7 +35,7 @@ pub use session::{Access, Mounted, prepare};
 use tree::Tree;
 
 /// Bytes of plaintext that are kept for all readers together.
-const CACHE: usize = 64 << 20;
+const CACHE: usize = 36 << 20;
 
 /// What is mounted, and how.
 pub struct Request {
