@@ -100,14 +100,7 @@ fn files_that_are_read_anywhere_bring_no_others() {
 #[test]
 fn damage_among_them_is_an_error_of_its_own_file() {
     let scene = scene();
-    let pack = crate::program::largest(&scene.path("repository/data"));
-    let mut bytes = fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    let mut permissions = fs::metadata(&pack).unwrap().permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-    fs::set_permissions(&pack, permissions).unwrap();
-    fs::write(&pack, bytes).unwrap();
+    scene.damage();
 
     let mounted = scene.mount(&[]);
     let (mut lost, mut well) = (Vec::new(), 0);

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use crate::program::{largest, noise};
+use crate::program::noise;
 use crate::scene::Scene;
 
 #[test]
@@ -12,14 +12,7 @@ fn a_damaged_chunk_is_an_error_for_its_range_alone() {
     let data = noise(6 << 20);
     fs::write(scene.path("tree/data"), &data).unwrap();
     let id = scene.snapshot();
-    let pack = largest(&scene.path("repository/data"));
-    let mut bytes = fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    let mut permissions = fs::metadata(&pack).unwrap().permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-    fs::set_permissions(&pack, permissions).unwrap();
-    fs::write(&pack, bytes).unwrap();
+    let pack = scene.damage();
 
     let mounted = scene.mount(&[]);
     let file = File::open(scene.latest().join("data")).unwrap();

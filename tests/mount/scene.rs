@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -9,7 +10,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::program::{Run, Sandbox, wait_for};
+use crate::program::{Run, Sandbox, largest, wait_for};
 
 /// A repository with a key file, a folder for trees, and one to mount on.
 pub struct Scene {
@@ -49,6 +50,17 @@ impl Scene {
         let named = |path: &Path| path.file_name().unwrap().to_string_lossy().contains(id);
         let roots = crate::program::files(&self.path("repository/roots"));
         fs::remove_file(roots.iter().find(|path| named(path)).unwrap()).unwrap();
+    }
+
+    /// Flips a bit in the middle of the largest pack of data; its path.
+    pub fn damage(&self) -> PathBuf {
+        let pack = largest(&self.path("repository/data"));
+        let mut bytes = fs::read(&pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::set_permissions(&pack, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&pack, bytes).unwrap();
+        pack
     }
 
     pub fn mount(&self, args: &[&str]) -> Mounted {
