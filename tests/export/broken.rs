@@ -64,6 +64,20 @@ fn assert_broken(tar: &[u8]) {
 }
 
 #[test]
+fn what_ends_the_archive_is_not_taken_for_the_bytes_of_a_short_file() {
+    for len in [1, 227, 512, 513, 1024, 5000] {
+        let vault = Vault::new(&std::env::temp_dir(), Owner::Runner);
+        let top = vault.path("tree");
+        fs::create_dir(&top).unwrap();
+        fs::write(top.join("short"), noise(len)).unwrap();
+        vault.snapshot(&top);
+        let export = || outcome(vault.vault(&["export", "latest"]).output().unwrap());
+        damage(&vault, "data", || export().status == 20);
+        assert_broken(&vault.vault(&["export", "latest"]).output().unwrap().stdout);
+    }
+}
+
+#[test]
 fn a_damaged_file_is_named_and_what_is_before_it_is_right() {
     let names = ["a", "b", "c", "d/1", "d/2", "e", "f", "g", "h"];
     let (vault, top) = noisy(&names);

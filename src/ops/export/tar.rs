@@ -18,11 +18,13 @@ pub(super) struct Tar {
     time: Timestamp,
     /// Whether times of birth and flags are written, of which GNU tar says that it does not know them.
     libarchive: bool,
+    /// Whether the bytes of a file are to come, of which the header is written.
+    owes: bool,
 }
 
 impl Tar {
     pub(super) fn new(time: Timestamp, libarchive: bool) -> Self {
-        Tar { time, libarchive }
+        Tar { time, libarchive, owes: false }
     }
 
     /// What the header says of an entry.
@@ -85,11 +87,14 @@ impl Archive for Tar {
         };
         entry.packed = map.map(|map| map.packed());
         entry.write(sink.head());
+        let stored = entry.stored();
+        self.owes = stored > 0;
         match map {
             Some(map) => packed(&map, item, content, sink)?,
             None => content.all(&mut |bytes| sink.bytes(bytes))?,
         }
-        tar::pad(entry.stored(), sink.head());
+        tar::pad(stored, sink.head());
+        self.owes = false;
         sink.settle()
     }
 
@@ -99,7 +104,10 @@ impl Archive for Tar {
     }
 
     fn break_off(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
-        tar::break_off(sink.head());
+        // Who waits for the bytes of a file sees that they are missing, and would take anything for them.
+        if !self.owes {
+            tar::break_off(sink.head());
+        }
         Ok(())
     }
 }
