@@ -71,9 +71,8 @@ fn what_ends_the_archive_is_not_taken_for_the_bytes_of_a_short_file() {
         fs::create_dir(&top).unwrap();
         fs::write(top.join("short"), noise(len)).unwrap();
         vault.snapshot(&top);
-        let export = || outcome(vault.vault(&["export", "latest"]).output().unwrap());
-        damage(&vault, "data", || export().status == 20);
-        assert_broken(&vault.vault(&["export", "latest"]).output().unwrap().stdout);
+        damage(&vault, "data", || exported(&vault, &top, &[]).status == 20);
+        assert_broken(&exported(&vault, &top, &[]).stdout);
     }
 }
 
