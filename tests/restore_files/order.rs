@@ -45,12 +45,45 @@ fn files_stored_in_any_order_are_read_about_once() {
         let found = fs::read(temp.path().join("target/base").join(name(number))).unwrap();
         assert!(found == noise(number, LEN), "{number}");
     }
-    let is_data = |name: &str| name.starts_with(DATA);
-    let calls = record.calls();
-    let reads = calls.iter().filter(|call| call.op == Op::GetRange && is_data(&call.name));
-    let fetched: u64 = reads.map(|call| call.amount).sum();
+    let fetched = fetched(&record);
     let held = FILES * LEN as u64;
     // What several batches share is read by each; the noise does not shrink.
     assert!(fetched >= held, "{fetched} of {held} bytes");
     assert!(fetched < held + held / 4, "{fetched} bytes were read for {held}");
+}
+
+/// What was read of packs of data.
+fn fetched(record: &Record) -> u64 {
+    let is_data = |name: &str| name.starts_with(DATA);
+    let calls = record.calls();
+    let reads = calls.iter().filter(|call| call.op == Op::GetRange && is_data(&call.name));
+    reads.map(|call| call.amount).sum()
+}
+
+/// Of a file that was changed here and there, what is between the changes lies where the bases of the changes
+/// lie, in the same segments.
+#[test]
+fn a_file_with_changes_here_and_there_is_read_about_once() {
+    let vault = Vault::new();
+    let mut data = noise(1, 12 << 20);
+    support::snapshot(&vault.repo, "orders", &data).unwrap();
+    for at in (0..data.len()).step_by(300_000) {
+        data[at] ^= 1;
+    }
+    let made = support::snapshot(&vault.repo, "orders", &data).unwrap();
+    let mut held = 0;
+    vault.memory.list(DATA, &mut |object| held += object.size).unwrap();
+    assert!(made.added.stored_bytes < held / 10, "what was changed is stored as deltas");
+
+    let record = Arc::new(Record::new(vault.memory.clone()));
+    let backend: Arc<dyn Backend> = record.clone();
+    let cache = support::folder();
+    let repo = support::open(&backend, cache.path());
+    let temp = support::folder();
+    record.clear();
+    restore(&repo, &made.id, &to(&temp.path().join("target")));
+    assert!(fs::read(temp.path().join("target/orders")).unwrap() == data);
+    let fetched = fetched(&record);
+    assert!(fetched >= data.len() as u64, "{fetched} bytes");
+    assert!(fetched < held + held / 4, "{fetched} bytes were read of {held}");
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode::DatabaseBusy;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use crate::base::id::{ChunkId, ObjectHash, PackId, RepositoryId, hex};
 use crate::crypto;
@@ -68,6 +68,34 @@ const BUSY: Duration = Duration::from_secs(60);
 const BUSY_LOOK: Duration = Duration::from_millis(5);
 /// Ids that go into the filter under one lock.
 const FILTER_BATCH: usize = 4096;
+
+/// The places of a chunk, oldest pack first.
+const PLACES: &str = "SELECT place FROM chunk WHERE id = ?1 ORDER BY place";
+
+/// Looks chunks up, one after another, in one state of the cache.
+pub struct Look<'c> {
+    row: CachedStatement<'c>,
+    cache: &'c Cache,
+}
+
+impl Look<'_> {
+    /// Appends every place where the chunk is, oldest pack first.
+    pub fn append(&mut self, id: &ChunkId, places: &mut Vec<Place>) -> Result<(), Error> {
+        append_places(&mut self.row, id, places).map_err(|e| self.cache.failed(e))
+    }
+}
+
+fn append_places(
+    row: &mut Statement<'_>,
+    id: &ChunkId,
+    places: &mut Vec<Place>,
+) -> Result<(), rusqlite::Error> {
+    let mut rows = row.query([id.0])?;
+    while let Some(row) = rows.next()? {
+        places.push(Place::unpack(row.get(0)?));
+    }
+    Ok(())
+}
 
 /// One row to load.
 pub type Row = (ChunkId, i64);
@@ -194,28 +222,22 @@ impl Cache {
 
     /// Every place where the chunk is, oldest pack first.
     pub fn places(&self, id: &ChunkId) -> Result<Vec<Place>, Error> {
+        let mut places = Vec::new();
         self.read(|c| {
-            let mut rows = c.prepare_cached("SELECT place FROM chunk WHERE id = ?1 ORDER BY place")?;
-            let places = rows.query_map([id.0], |r| r.get(0).map(Place::unpack))?;
-            places.collect()
-        })
+            let mut row = c.prepare_cached(PLACES)?;
+            append_places(&mut row, id, &mut places)
+        })?;
+        Ok(places)
     }
 
-    /// Of each of many chunks the first place that [`Cache::places`] says, with one look at the file; what
-    /// is unknown is left out.
-    pub fn first_places(&self, ids: &[ChunkId]) -> Result<Vec<(ChunkId, Place)>, Error> {
+    /// Has `each` look up many chunks with one look at the file.
+    pub fn look(&self, each: &mut dyn FnMut(&mut Look<'_>) -> Result<(), Error>) -> Result<(), Error> {
         self.read(|c| {
             let looking = c.unchecked_transaction()?;
-            let mut row = c.prepare_cached("SELECT place FROM chunk WHERE id = ?1 ORDER BY place LIMIT 1")?;
-            let mut first = |id: &ChunkId| {
-                let place = row.query_row([id.0], |r| r.get(0).map(Place::unpack)).optional()?;
-                Ok(place.map(|place| (*id, place)))
-            };
-            let found = ids.iter().filter_map(|id| first(id).transpose()).collect();
-            drop(row);
+            let looked = each(&mut Look { row: c.prepare_cached(PLACES)?, cache: self });
             looking.commit()?;
-            found
-        })
+            Ok(looked)
+        })?
     }
 
     /// What the index says of pack number `no`.

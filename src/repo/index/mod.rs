@@ -11,7 +11,7 @@ mod part;
 mod spill;
 
 pub(super) use cache::make_private_dir;
-pub use cache::{Cache, Place};
+pub use cache::{Cache, Look, Place};
 pub use files::{FileCache, FileKey, FolderKey, Listing, ListingChunk};
 pub use load::refresh;
 pub use pack_info::PackInfo;

@@ -116,6 +116,26 @@ impl ChunkReader {
         self.segment(Way { store: self.store(), verify: Verify::Last }, pack, place, scratch)
     }
 
+    /// The same for a segment that is no delta, which is opened from its sealed bytes if the store lacks it.
+    pub(super) fn share_segment(
+        &self,
+        pack: &LoadedPack,
+        place: Place,
+        bytes: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<Arc<Decoded>, Error> {
+        let _call = self.store().begin()?;
+        self.segment_by(self.store(), pack, place, || {
+            let (mut plain, sealed) = (self.store().buffer()?, Sealed { bytes, prefix: &[] });
+            self.open_into(pack, place.segment, sealed, scratch, &mut plain).map(|()| plain)
+        })
+    }
+
+    /// The plaintext of the segment at `place` if the store has it.
+    pub(super) fn kept(&self, place: Place) -> Option<Arc<Decoded>> {
+        self.store().kept((place.pack, place.segment))
+    }
+
     /// Puts bases one after another, each from a copy less deep than `below`, every link verified.
     pub fn gather(
         &self,
@@ -197,12 +217,23 @@ impl ChunkReader {
         place: Place,
         scratch: &mut Scratch,
     ) -> Result<Arc<Decoded>, Error> {
-        let promise = match way.store.segment((place.pack, place.segment))? {
+        self.segment_by(way.store, pack, place, || self.decode(way, pack, place, scratch))
+    }
+
+    /// The plaintext of the segment at `place`, by `decode` if `store` lacks it.
+    fn segment_by(
+        &self,
+        store: &Store,
+        pack: &LoadedPack,
+        place: Place,
+        decode: impl FnOnce() -> Result<Vec<u8>, Error>,
+    ) -> Result<Arc<Decoded>, Error> {
+        let promise = match store.segment((place.pack, place.segment))? {
             Turn::There(plain) => return Ok(plain),
             Turn::Bad(reason) => return Err(Error::damaged(&pack.name, reason)),
             Turn::Yours(promise) => promise,
         };
-        match self.decode(way, pack, place, scratch) {
+        match decode() {
             Ok(plain) => Ok(promise.keep(plain)),
             Err(e) => {
                 if e.is_about_data() {

@@ -135,9 +135,18 @@ impl ChunkReader {
         if places.is_empty() { Err(Error::MissingChunk { id: *id }) } else { Ok(places) }
     }
 
-    /// Of each of many chunks the first place, with one look into the index; what is unknown is left out.
-    pub fn first_places(&self, ids: &[ChunkId]) -> Result<Vec<(ChunkId, Place)>, Error> {
-        self.repo.index().first_places(ids)
+    /// Of each of many chunks the first place, with one look into the index; `None` if it is unknown.
+    pub fn first_places(&self, ids: &[ChunkId]) -> Result<Vec<Option<Place>>, Error> {
+        let (mut first, mut places) = (Vec::with_capacity(ids.len()), Vec::new());
+        self.repo.index().look(&mut |look| {
+            ids.iter().try_for_each(|id| {
+                places.clear();
+                look.append(id, &mut places)?;
+                first.push(places.first().copied());
+                Ok(())
+            })
+        })?;
+        Ok(first)
     }
 
     /// The pack with this number in the cache, its key unwrapped.

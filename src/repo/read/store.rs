@@ -45,6 +45,8 @@ struct Segments {
     bad: usize,
     /// Counts uses, so that the one unused for longest can go.
     uses: u64,
+    /// Threads that wait for one to be settled.
+    waiting: usize,
     /// What was the count when each call began that is still going on.
     calls: Vec<u64>,
 }
@@ -153,13 +155,29 @@ impl Store {
                 }
                 Some(Slot::Bad(reason)) => return Ok(Turn::Bad(reason.clone())),
                 Some(Slot::Begun) => {
+                    segments.waiting += 1;
                     segments = self.settled.wait(segments).map_err(|_| Error::Worker)?;
+                    segments.waiting -= 1;
                 }
                 None => {
                     segments.map.insert(key, Slot::Begun);
                     return Ok(Turn::Yours(Promise { store: self, key, is_kept: false }));
                 }
             }
+        }
+    }
+
+    /// A segment if it is there.
+    pub fn kept(&self, key: SegmentKey) -> Option<Arc<Decoded>> {
+        let mut segments = self.segments.lock().ok()?;
+        segments.uses += 1;
+        let now = segments.uses;
+        match segments.map.get_mut(&key) {
+            Some(Slot::There { plain, used }) => {
+                *used = now;
+                Some(plain.clone())
+            }
+            Some(Slot::Begun | Slot::Bad(_)) | None => None,
         }
     }
 
@@ -227,9 +245,13 @@ impl Store {
             let Some(buffer) = segments.forget_oldest() else { break };
             gone.extend(buffer);
         }
+        let is_awaited = segments.waiting > 0;
         drop(segments);
         gone.into_iter().for_each(|buffer| self.give_back(buffer));
-        self.settled.notify_all();
+        // A system call, even if nobody waits.
+        if is_awaited {
+            self.settled.notify_all();
+        }
     }
 }
 

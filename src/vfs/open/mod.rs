@@ -77,11 +77,10 @@ impl OpenFile {
             ListEntry::Hole { .. } | ListEntry::Zeros { .. } | ListEntry::List { .. } => None,
         };
         let ids: Vec<ChunkId> = nodes.iter().flat_map(|node| &node.content).filter_map(chunk).collect();
-        // In the same order, without those that the index lacks.
-        let mut places = reader.first_places(&ids)?.into_iter().peekable();
+        let mut places = ids.iter().zip(reader.first_places(&ids)?);
         let open = |node: &&Node| {
-            let ids = node.content.iter().filter_map(chunk);
-            let own = ids.filter_map(|id| places.next_if(|(found, _)| *found == id)).collect();
+            let count = node.content.iter().filter_map(chunk).count();
+            let own = places.by_ref().take(count).filter_map(|(id, place)| Some((*id, place?))).collect();
             let content = Content::open_placed(reader.clone(), cache.clone(), node, own);
             content.map(|content| OpenFile(Bytes::Stored(content)))
         };
