@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
 use crate::base::class::Class;
 use crate::base::clock::Cancel;
 use crate::base::id::WalId;
@@ -76,8 +78,8 @@ impl<'a> Shelf<'a> {
     }
 
     fn has_wal(&self, timeline: u32, first: u64, size: SegmentSize) -> bool {
-        let mut numbers = first..first.saturating_add(SEGMENTS_AHEAD);
-        numbers.any(|number| {
+        let numbers = first..first.saturating_add(SEGMENTS_AHEAD);
+        numbers.into_par_iter().any(|number| {
             SegmentName::new(timeline, number, size)
                 .is_some_and(|name| self.has(WalName::Segment(name)) || self.has(WalName::Partial(name)))
         })
