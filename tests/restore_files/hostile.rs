@@ -154,6 +154,33 @@ fn damage_costs_the_files_that_it_hit() {
     assert!(look(temp.path()).into_keys().all(|path| !path.to_string_lossy().contains(".kamba")));
 }
 
+/// Long files are written side by side, a part of each in turn.
+#[test]
+fn damage_in_a_long_file_leaves_those_beside_it_alone() {
+    let mut tree = Tree::default();
+    let long: Vec<Vec<u8>> = (0..3).map(|n| noise(n, (16 << 20) + n as usize * 1_000_003)).collect();
+    for (n, content) in long.iter().enumerate() {
+        tree.put(format!("{n}"), file(content.clone()));
+    }
+    let vault = Vault::with_chunks(64 << 10);
+    let id = tree.commit(&vault.repo, "/");
+    let packs = names(&*vault.memory, "data/");
+    let mut bytes = vault.memory.get_all(&packs[0]);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    vault.memory.overwrite(&packs[0], &bytes);
+    let temp = tempfile::tempdir().unwrap();
+    let report = try_restore(&vault.repo, &id, &to(temp.path()), &Heard::default()).unwrap();
+    let damaged = report.count(Severity::Damaged) as usize;
+    assert!((1..=2).contains(&damaged), "{:?}", report.troubles);
+    let whole = (0..3).filter(|n| {
+        let path = temp.path().join(n.to_string());
+        path.exists() && std::fs::read(path).unwrap() == long[*n]
+    });
+    assert_eq!(whole.count(), 3 - damaged);
+    assert_eq!(look(temp.path()).len(), 3 - damaged, "nothing is left of what is damaged");
+}
+
 /// All bytes of an object.
 trait GetAll {
     fn get_all(&self, name: &str) -> Vec<u8>;

@@ -12,7 +12,7 @@ use crate::format::list::ListEntry;
 use crate::format::node::Node;
 use crate::ops::Error;
 use crate::ops::restore_files::report::Action;
-use crate::ops::restore_files::write::{BATCH_FOLDERS, Batch, FileWork, FolderWork, Job, Piece, plan};
+use crate::ops::restore_files::write::{BATCH_FOLDERS, Batch, FileWork, FolderWork, Job, Piece, Pieces};
 use crate::repo;
 use crate::repo::index::Place;
 use crate::repo::read::ChunkReader;
@@ -122,12 +122,11 @@ impl Sorted {
         }
         path.extend_from_slice(&node.name);
         let file = FileWork::new(Arc::clone(&folder), node, path, action);
-        plan(job, &file, content, &mut |file, piece| {
+        let mut pieces = Pieces::new(file, content);
+        while let Some(piece) = pieces.next(job)? {
             let place = if matches!(piece, Piece::Chunk { .. }) { place.take() } else { None };
-            batch.add(file, piece, place);
-            Ok(())
-        })?;
-        file.release(job)?;
+            batch.add(&pieces.file, piece, place);
+        }
         folder.release(job);
         Ok(())
     }

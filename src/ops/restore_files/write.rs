@@ -312,16 +312,14 @@ fn write_alone(job: &Job<'_>, member: &Member) -> Result<(), Error> {
     node.meta.link_group = None;
     let alone = FileWork::new(member.folder.clone(), node, member.path.clone(), member.action);
     let mut reader = BatchReader::new(Arc::clone(&job.reader));
-    let mut batch = Batch::default();
-    plan(job, &alone, content, &mut |file, piece| {
+    let (mut batch, mut pieces) = (Batch::default(), Pieces::new(alone, content));
+    while let Some(piece) = pieces.next(job)? {
         if batch.is_full() {
             batch.run(job, &mut reader)?;
         }
-        batch.add(file, piece, None);
-        Ok(())
-    })?;
-    batch.run(job, &mut reader)?;
-    alone.release(job)
+        batch.add(&pieces.file, piece, None);
+    }
+    batch.run(job, &mut reader)
 }
 
 /// A piece of a file.
@@ -339,34 +337,50 @@ pub(super) enum Piece {
     },
 }
 
-/// Takes a piece of a file.
-pub(super) type TakePiece<'t> = &'t mut dyn FnMut(&Arc<FileWork>, Piece) -> Result<(), Error>;
+/// A file's content, piece by piece. Holes are left out: what is never written stays one.
+pub(super) struct Pieces {
+    pub(super) file: Arc<FileWork>,
+    entries: Entries,
+    offset: u64,
+    begun: bool,
+}
 
-/// Takes a file's content apart. Holes are left out: what is never written stays one.
-pub(super) fn plan(
-    job: &Job<'_>,
-    file: &Arc<FileWork>,
-    content: Vec<ListEntry>,
-    each: TakePiece<'_>,
-) -> Result<(), Error> {
-    each(file, Piece::Empty)?;
-    let (mut entries, mut offset) = (Entries::new(content), 0u64);
-    while !job.is_stopped() {
-        let entry = match entries.next(&job.reader) {
-            Ok(Some(entry)) => entry,
-            Ok(None) => break,
-            Err(error) => return file.damage(job, error),
-        };
-        match entry {
-            ListEntry::Chunk { id, len } => each(file, Piece::Chunk { id, len, offset })?,
-            ListEntry::Zeros { len } => each(file, Piece::Zeros { offset, len })?,
-            ListEntry::Hole { .. } | ListEntry::List { .. } => (),
-        }
-        offset = offset.saturating_add(entry.content_len());
+impl Pieces {
+    pub(super) fn new(file: Arc<FileWork>, content: Vec<ListEntry>) -> Self {
+        Pieces { file, entries: Entries::new(content), offset: 0, begun: false }
     }
-    match check_len(&file.node, offset, &file.path) {
-        Err(error) if !job.is_stopped() => file.damage(job, error),
-        _ => Ok(()),
+
+    /// The next piece. After the last one the file is planned: it is released when its pieces are done.
+    pub(super) fn next(&mut self, job: &Job<'_>) -> Result<Option<Piece>, Error> {
+        if !std::mem::replace(&mut self.begun, true) {
+            return Ok(Some(Piece::Empty));
+        }
+        let next = self.next_of_content(job);
+        let file = &self.file;
+        let ended = match next {
+            Ok(Some(piece)) => return Ok(Some(piece)),
+            Ok(None) => check_len(&file.node, self.offset, &file.path),
+            Err(error) => Err(error),
+        };
+        match ended {
+            Err(error) if !job.is_stopped() => file.damage(job, error)?,
+            _ => (),
+        }
+        file.release(job).map(|()| None)
+    }
+
+    fn next_of_content(&mut self, job: &Job<'_>) -> Result<Option<Piece>, repo::Error> {
+        while !job.is_stopped() {
+            let Some(entry) = self.entries.next(&job.reader)? else { break };
+            let offset = self.offset;
+            self.offset = offset.saturating_add(entry.content_len());
+            match entry {
+                ListEntry::Chunk { id, len } => return Ok(Some(Piece::Chunk { id, len, offset })),
+                ListEntry::Zeros { len } => return Ok(Some(Piece::Zeros { offset, len })),
+                ListEntry::Hole { .. } | ListEntry::List { .. } => (),
+            }
+        }
+        Ok(None)
     }
 }
 
