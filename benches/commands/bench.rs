@@ -1,5 +1,7 @@
 //! One run of this program: its arguments, the folder it works in, and what it has found out.
 
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kamba_vault::base::clock::Cancel;
@@ -69,6 +71,21 @@ impl Bench {
         // Nobody is to pay for what others left to be written.
         rustix::fs::sync();
         run(what)
+    }
+
+    /// Measures what writes about `bytes`. As many are written and removed before: a virtual machine gives memory
+    /// that was not used for a while more slowly, and whoever comes first would pay for all who come after.
+    pub fn measure_writing(
+        &mut self,
+        task: &'static str,
+        who: &'static str,
+        what: Run,
+        bytes: u64,
+    ) -> Result<bool> {
+        let path = self.path("used-before");
+        io::copy(&mut io::repeat(0).take(bytes), &mut File::create(&path)?)?;
+        fs::remove_file(&path)?;
+        self.measure(task, who, what)
     }
 
     /// Records a failure; fails itself if it was the user who ended it.

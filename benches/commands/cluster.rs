@@ -69,13 +69,13 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         let target = bench.path("target");
         let target_text = target.display().to_string();
         let restore = ["restore", "pitr", "--immediate", "--target", &target_text];
-        bench.measure(RESTORE, NAME, Run::new(stage.ours(&vault, &restore)))?;
+        bench.measure_writing(RESTORE, NAME, Run::new(stage.ours(&vault, &restore)), pages)?;
         fs::remove_dir_all(&target)?;
         if stage.peer {
             fs::create_dir(&target)?;
             let mut restore = stage.theirs(&folder);
             restore.arg(format!("--pg1-path={target_text}")).arg("restore");
-            bench.measure(RESTORE, PGBACKREST, Run::new(restore))?;
+            bench.measure_writing(RESTORE, PGBACKREST, Run::new(restore), pages)?;
             fs::remove_dir_all(&target)?;
         }
         fs::remove_dir_all(&folder)?;

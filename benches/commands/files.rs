@@ -55,10 +55,15 @@ enum Number {
     Next = 5,
 }
 
+/// What a file takes beyond its bytes, about: half a page, and what is known of it.
+const FILE_ROOM: u64 = 3 << 10;
+
 /// What is snapshotted.
 struct Trees {
     tree: PathBuf,
     files: Vec<PathBuf>,
+    /// Bytes that the tree takes on a disk, about.
+    room: u64,
     photos: PathBuf,
     /// The tree's next version, if there is one.
     next: Option<PathBuf>,
@@ -201,7 +206,7 @@ fn restore(bench: &mut Bench, contenders: &mut Vec<Contender>, trees: &Trees, ta
     fs::create_dir(target)?;
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(&trees.tree).arg(target);
-    bench.measure(RESTORE, COPY, Run::new(copy))?;
+    bench.measure_writing(RESTORE, COPY, Run::new(copy), trees.room)?;
     fs::remove_dir_all(target)?;
     each(bench, contenders, RESTORE, |bench, contender| {
         let Some(engine) = &contender.engine else { return Ok(true) };
@@ -210,7 +215,7 @@ fn restore(bench: &mut Bench, contenders: &mut Vec<Contender>, trees: &Trees, ta
             fs::remove_dir(target)?;
             return cannot(bench, RESTORE, contender.name);
         };
-        let mut restored = bench.measure(RESTORE, contender.name, run)?;
+        let mut restored = bench.measure_writing(RESTORE, contender.name, run, trees.room)?;
         if restored && contender.name == NAME {
             // Everybody restores by the full path.
             let mut diff = Command::new("diff");
@@ -243,7 +248,8 @@ impl Trees {
             bench.report.works(task, Work::Bytes(bytes));
         }
         bench.report.works(PHOTOS, Work::Bytes(photo_bytes));
-        Ok(Trees { tree, files, photos, next: next.map(|(_, place)| place) })
+        let room = bytes + files.len() as u64 * FILE_ROOM;
+        Ok(Trees { tree, files, room, photos, next: next.map(|(_, place)| place) })
     }
 
     /// What any program does that looks at each entry once.
