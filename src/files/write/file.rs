@@ -3,11 +3,13 @@
 //! before stays until it is replaced as a whole.
 
 use std::fs::File;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{Advice, AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::files::write::entry::Made;
@@ -83,6 +85,15 @@ impl NewFile {
         self.file.write_all_at(bytes, offset).map_err(error)?;
         self.end.fetch_max(offset.saturating_add(bytes.len() as u64), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Has the disk begin with bytes that were written and will not change, so that it is not idle until all is
+    /// to be synced. It is no more than advice.
+    pub fn begin_storing(&self, range: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            // What is not needed is written out first. Nothing of it is clean yet, so nothing is dropped.
+            let _ = rustix::fs::fadvise(&self.file, range.start, Some(len), Advice::DontNeed);
+        }
     }
 
     /// Gives the file its length, its metadata and, last, its name.

@@ -2,6 +2,7 @@
 //! many small files or a part of a large one; whoever is done with the last part of a file finishes
 //! it, and whoever is done with the last entry of a folder gives the folder its metadata.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -26,6 +27,9 @@ const BATCH_BYTES: u64 = 2 << 20;
 const BATCH_FILES: usize = 256;
 /// Folders that one batch may hold open.
 pub(super) const BATCH_FOLDERS: usize = 16;
+/// What a batch wrote of one file, from which on the disk is to begin with it. What is shorter is better written
+/// together with its neighbours.
+const STORE_BYTES: u64 = 1 << 20;
 /// Zeros that are written at once.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -188,6 +192,14 @@ impl FileWork {
         match file.write_at(bytes, offset) {
             Err(error) if !self.failed.swap(true, Ordering::AcqRel) => job.ledger.failed(&self.path, error),
             _ => Ok(()),
+        }
+    }
+
+    /// Has the disk begin with a part that was written, if that is worth while.
+    fn begin_storing(&self, range: Range<u64>) {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = file.as_ref().filter(|_| range.end.saturating_sub(range.start) >= STORE_BYTES) {
+            file.begin_storing(range);
         }
     }
 
@@ -454,31 +466,30 @@ impl Batch {
     /// Reads and writes all of it, and leaves it empty.
     pub(super) fn run(&mut self, job: &Job<'_>, reader: &mut BatchReader) -> Result<(), Error> {
         let Batch { parts, chunks, places, .. } = std::mem::take(self);
-        // The part that is being written, and whether its file is there.
-        let (mut at, mut begun) = (0, false);
+        // The part that is being written, and once its file is there, what was written of it.
+        let (mut at, mut written) = (0, None);
         reader.read(&chunks, &mut |number, chunk| {
             if job.is_stopped() {
                 return Err(Error::from(repo::Error::Interrupted));
             }
             let (part, offset) = places[number];
             while at < part {
-                parts[at].end(job, begun)?;
-                (at, begun) = (at + 1, false);
+                parts[at].end(job, written.take())?;
+                at += 1;
             }
-            if !begun {
+            if written.is_none() {
                 parts[at].begin(job)?;
-                begun = true;
             }
+            let written = written.get_or_insert(offset..offset);
             match chunk {
-                Ok(bytes) => parts[at].file.write(job, bytes, offset),
+                Ok(bytes) => {
+                    written.end = offset + bytes.len() as u64;
+                    parts[at].file.write(job, bytes, offset)
+                }
                 Err(error) => parts[at].file.damage(job, error),
             }
         })?;
-        for part in &parts[at..] {
-            part.end(job, begun)?;
-            begun = false;
-        }
-        Ok(())
+        parts[at..].iter().try_for_each(|part| part.end(job, written.take()))
     }
 }
 
@@ -489,10 +500,11 @@ impl Part {
         self.zeros.iter().try_for_each(|(offset, len)| self.file.write_zeros(job, *offset, *len))
     }
 
-    /// All of the part is written; a file without chunks has not even begun.
-    fn end(&self, job: &Job<'_>, begun: bool) -> Result<(), Error> {
-        if !begun {
-            self.begin(job)?;
+    /// All of the part is done, and this `written`; the file of a part without chunks is not even there.
+    fn end(&self, job: &Job<'_>, written: Option<Range<u64>>) -> Result<(), Error> {
+        match written {
+            Some(range) => self.file.begin_storing(range),
+            None => self.begin(job)?,
         }
         self.file.release(job)
     }
