@@ -56,7 +56,7 @@ impl<'j, 'a> Outlet<'j, 'a> {
         if self.window.is_full_for(&folder) {
             self.turn()?;
         }
-        self.window.add(&self.job.reader, folder, &node, action);
+        self.window.add(folder, &node, action);
         self.feed()
     }
 
@@ -120,7 +120,7 @@ impl<'j, 'a> Outlet<'j, 'a> {
     /// Sends what is sorted, and sorts the window, which may then be filled again.
     fn turn(&mut self) -> Result<(), Error> {
         self.drain()?;
-        self.sorted = self.window.take();
+        self.sorted = self.window.take(&self.job.reader);
         Ok(())
     }
 

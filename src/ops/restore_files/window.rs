@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::base::id::ChunkId;
 use crate::format::list::ListEntry;
 use crate::format::node::Node;
 use crate::ops::Error;
@@ -24,6 +25,8 @@ const SMALL: u64 = 512 << 10;
 
 /// A file that waits.
 struct Waiting {
+    /// Its first chunk, if it has one.
+    first: Option<ChunkId>,
     /// Where its content begins, as far as that is known.
     place: Option<Place>,
     /// Held until it goes.
@@ -68,24 +71,28 @@ impl Window {
     }
 
     /// Adds a file.
-    pub(super) fn add(&mut self, reader: &ChunkReader, folder: Arc<FolderWork>, node: &Node, action: Action) {
+    pub(super) fn add(&mut self, folder: Arc<FolderWork>, node: &Node, action: Action) {
         self.folders += usize::from(self.is_another(&folder));
         folder.hold();
         let first = node.content.iter().find_map(|entry| match entry {
-            ListEntry::Chunk { id, .. } => Some(id),
+            ListEntry::Chunk { id, .. } => Some(*id),
             _ => None,
         });
-        // A chunk that cannot be found is told of by those who read it.
-        let place = first.and_then(|id| reader.places(id).ok()?.first().copied());
         let start = self.records.len();
         node.encode(&mut self.records);
         let len = self.records.len() - start;
-        self.files.push(Waiting { place, folder, action, start, len });
+        self.files.push(Waiting { first, place: None, folder, action, start, len });
     }
 
     /// Takes the files out, by their places.
-    pub(super) fn take(&mut self) -> Sorted {
+    pub(super) fn take(&mut self, reader: &ChunkReader) -> Sorted {
         let Window { records, mut files, .. } = std::mem::take(self);
+        let firsts: Vec<ChunkId> = files.iter().filter_map(|file| file.first).collect();
+        // A chunk that cannot be found is told of by those who read it.
+        let places = reader.first_places(&firsts).unwrap_or_default();
+        for (file, place) in files.iter_mut().filter(|file| file.first.is_some()).zip(places) {
+            file.place = place;
+        }
         files.sort_by_key(|file| file.place);
         Sorted { records, files: files.into() }
     }
@@ -112,7 +119,7 @@ impl Sorted {
     }
 
     fn add(&self, job: &Job<'_>, batch: &mut Batch, waiting: Waiting) -> Result<(), Error> {
-        let Waiting { mut place, folder, action, start, len } = waiting;
+        let Waiting { mut place, folder, action, start, len, .. } = waiting;
         let record = self.records.get(start..start + len).unwrap_or_default();
         let mut node = Node::decode(record).map_err(repo::Error::format("an entry that waits"))?;
         let content = std::mem::take(&mut node.content);
