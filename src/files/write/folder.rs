@@ -294,7 +294,7 @@ impl Iterator for Entries {
                     Err(errno) => return Some(Err(self.folder.failed("read", name)(errno))),
                 },
             };
-            if kind == NodeType::File && (name::is_temporary(name) || name == name::UNFINISHED) {
+            if kind == NodeType::File && name::is_leftover(name) {
                 continue;
             }
             return Some(Ok(Entry { name: name.to_vec(), kind }));

@@ -61,7 +61,7 @@ pub use folder::{Entries, Entry, Folder};
 pub use handle::Identity;
 pub use matches::{Difference, Match};
 pub use meta::is_sealed;
-pub use name::is_temporary;
+pub use name::{is_leftover, is_temporary};
 
 /// How a target treats what it finds and what it is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

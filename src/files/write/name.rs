@@ -25,6 +25,11 @@ pub fn is_temporary(name: &[u8]) -> bool {
     })
 }
 
+/// Whether this is the name of what an interrupted run may leave beside what it restored.
+pub fn is_leftover(name: &[u8]) -> bool {
+    is_temporary(name) || name == UNFINISHED
+}
+
 /// Names for files that are being written. They only have to be free, which creation checks; that
 /// nobody can guess them keeps others from taking them first.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::base::class::Class;
 use crate::base::units;
-use crate::files::write::is_temporary;
+use crate::files::write::is_leftover;
 use crate::format::base_backup::BaseBackup;
 use crate::ops::Error;
 use crate::ops::restore_pitr::refused;
@@ -201,7 +201,7 @@ fn resolved(path: &Path) -> PathBuf {
 /// first file, the marker, is nothing.
 fn is_empty(folder: &Path) -> Result<bool, Error> {
     let is_left = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| is_temporary(entry.file_name().as_bytes()))
+        entry.is_ok_and(|entry| is_leftover(entry.file_name().as_bytes()))
     };
     match std::fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.all(is_left)),
