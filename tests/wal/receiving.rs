@@ -149,6 +149,10 @@ fn receiving() -> (Archiving, Receiver) {
     (server, receiver)
 }
 
+/// A row that is on the disk when its commit returns. Servers here write other commits out a moment later, and one
+/// that dies before has nothing of them.
+const DURABLE: &str = "SET synchronous_commit = on; INSERT INTO t VALUES (1)";
+
 /// The server dies, recovers, finds nothing, and goes on on a timeline of its own.
 fn promote(server: &Archiving) {
     server.sql("ALTER SYSTEM SET restore_command = 'false'");
@@ -278,7 +282,7 @@ fn what_was_in_a_spool_that_is_gone_is_asked_for_again() {
 #[test]
 fn the_end_of_a_timeline_is_followed() {
     let (server, receiver) = receiving();
-    server.sql("INSERT INTO t VALUES (1)");
+    server.sql(DURABLE);
     caught_up(&server);
     promote(&server);
     switch(&server);
@@ -297,7 +301,7 @@ fn the_end_of_a_timeline_is_followed() {
 fn what_was_received_of_a_left_timeline_stands_beside_what_the_server_archives_of_it() {
     for is_recycled in [true, false] {
         let (server, receiver) = receiving();
-        server.sql("INSERT INTO t VALUES (1)");
+        server.sql(DURABLE);
         caught_up(&server);
         receiver.stop();
         let (segment, system) = (server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())"), system(&server));
