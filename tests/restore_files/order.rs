@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use kamba_vault::base::id::SessionId;
 use kamba_vault::format::name::DATA;
 use kamba_vault::format::node::{Node, NodeType};
 use kamba_vault::storage::{Backend, Op, Record};
@@ -34,30 +35,30 @@ fn files_stored_in_any_order_are_read_about_once() {
     let children = support::listing(&session, &[folder]).unwrap();
     let id = commit(&vault.repo, session, children, "/srv");
 
-    let record = Arc::new(Record::new(vault.memory.clone()));
-    let backend: Arc<dyn Backend> = record.clone();
-    let cache = support::folder();
-    let repo = support::open(&backend, cache.path());
-    let temp = support::folder();
-    record.clear();
-    restore(&repo, &id, &to(&temp.path().join("target")));
+    let (temp, fetched) = restored(&vault, &id);
     for number in 0..FILES {
         let found = fs::read(temp.path().join("target/base").join(name(number))).unwrap();
         assert!(found == noise(number, LEN), "{number}");
     }
-    let fetched = fetched(&record);
     let held = FILES * LEN as u64;
     // What several batches share is read by each; the noise does not shrink.
     assert!(fetched >= held, "{fetched} of {held} bytes");
     assert!(fetched < held + held / 4, "{fetched} bytes were read for {held}");
 }
 
-/// What was read of packs of data.
-fn fetched(record: &Record) -> u64 {
+/// Restores to the folder `target` in the folder that comes back, by a machine that has seen nothing yet; and what
+/// that read of packs of data, in bytes.
+fn restored(vault: &Vault, id: &SessionId) -> (tempfile::TempDir, u64) {
+    let record = Arc::new(Record::new(vault.memory.clone()));
+    let backend: Arc<dyn Backend> = record.clone();
+    let (cache, temp) = (support::folder(), support::folder());
+    let repo = support::open(&backend, cache.path());
+    record.clear();
+    restore(&repo, id, &to(&temp.path().join("target")));
     let is_data = |name: &str| name.starts_with(DATA);
     let calls = record.calls();
     let reads = calls.iter().filter(|call| call.op == Op::GetRange && is_data(&call.name));
-    reads.map(|call| call.amount).sum()
+    (temp, reads.map(|call| call.amount).sum())
 }
 
 /// Of a file that was changed here and there, what is between the changes lies where the bases of the changes
@@ -75,15 +76,8 @@ fn a_file_with_changes_here_and_there_is_read_about_once() {
     vault.memory.list(DATA, &mut |object| held += object.size).unwrap();
     assert!(made.added.stored_bytes < held / 10, "what was changed is stored as deltas");
 
-    let record = Arc::new(Record::new(vault.memory.clone()));
-    let backend: Arc<dyn Backend> = record.clone();
-    let cache = support::folder();
-    let repo = support::open(&backend, cache.path());
-    let temp = support::folder();
-    record.clear();
-    restore(&repo, &made.id, &to(&temp.path().join("target")));
+    let (temp, fetched) = restored(&vault, &made.id);
     assert!(fs::read(temp.path().join("target/orders")).unwrap() == data);
-    let fetched = fetched(&record);
     assert!(fetched >= data.len() as u64, "{fetched} bytes");
     assert!(fetched < held + held / 4, "{fetched} bytes were read of {held}");
 }

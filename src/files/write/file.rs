@@ -91,7 +91,8 @@ impl NewFile {
     /// to be synced. It is no more than advice.
     pub fn begin_storing(&self, range: Range<u64>) {
         if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
-            // What is not needed is written out first. Nothing of it is clean yet, so nothing is dropped.
+            // What is not needed is written out before it is dropped. So soon hardly any of it is clean, and only
+            // what is clean would be dropped at once.
             let _ = rustix::fs::fadvise(&self.file, range.start, Some(len), Advice::DontNeed);
         }
     }
